@@ -1,0 +1,1 @@
+"""Latency of layers: tables, the cost model behind modelled ones, and measuring."""

@@ -1,0 +1,115 @@
+"""Read the project's text files with bounds, so that a broken one is named and never costs more."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nas.errors import NasError, unknown
+
+MAX_BYTES = 16 * 2**20
+MAX_YAML_BYTES = 256 * 2**10
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice and every anchor."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
+            raise NasError("YAML aliases (*name) are not read. Write the value out.")
+        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise NasError(f"key {twice[0]!r} is written twice. Keep one.")
+        return super().construct_mapping(node, deep)
+
+
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """Return the text of a file of at most `max_bytes`.
+
+    Raises:
+        NasError: the file is missing, unreadable, too large or not UTF-8.
+    """
+    try:
+        if path.stat().st_size > max_bytes:
+            raise NasError(
+                f"{path} must be at most {max_bytes:,} bytes, but has {path.stat().st_size:,}."
+            )
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise NasError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise NasError(f"{path} must be UTF-8 text, but byte {error.start} is not.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: an interrupted or failed write leaves the old one.
+
+    Raises:
+        NasError: the folder is missing or not writable, or the disk is full.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise NasError(f"{path} cannot be written: {error.strerror}. Make room or choose another.") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds; safe types only, no aliases, no repeated keys."""
+    text = read_text(path, MAX_YAML_BYTES)
+    try:
+        content = yaml.load(text, _StrictLoader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split()) or "nested too deeply"
+        raise NasError(f"{path} is not readable YAML: {reason[:300]}") from error
+    return mapping(content, str(path))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping that a JSON file holds; NaN and infinity are refused."""
+    try:
+        content = json.loads(read_text(path), parse_constant=_refuse_constant)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise NasError(f"{path} is not readable JSON: {error}. Write it again.") from error
+    return mapping(content, str(path))
+
+
+def _refuse_constant(word: str) -> float:
+    raise NasError(f"numbers must be finite, but the JSON file holds {word}.")
+
+
+def mapping(content: object, where: str) -> dict[str, Any]:
+    """Return `content` when it is a mapping with text keys."""
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise NasError(f"{where} must hold `key: value` lines, but holds {type(content).__name__}.")
+    return content
+
+
+def check_keys(
+    content: Mapping[str, Any], where: str, required: Iterable[str], optional: Iterable[str] = ()
+) -> None:
+    """Refuse a missing or an unknown key, naming the ones that exist."""
+    required = list(required)
+    known = [*required, *optional]
+    for key in content:
+        if key not in known:
+            raise NasError(f"{where}: {unknown('key', key, known)}")
+    missing = [key for key in required if key not in content]
+    if missing:
+        raise NasError(f"{where} has no key {missing[0]!r}; it needs {', '.join(required)}.")
+
+
+def integer(value: object, where: str, least: int = 1, most: int = 10**6) -> int:
+    """Return `value` when it is an integer in [least, most]."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise NasError(f"{where} must be an integer from {least} to {most}, but is {value!r}.")
+    return value
