@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import yaml
 
-from nas.errors import NasError, unknown
+from nas.errors import NasError, shown, unknown
 from nas.paths import find
 from nas.scaling import SCALINGS, scale
 from nas.text import check_keys, integer, read_yaml, write_text
@@ -38,7 +38,7 @@ class Layer:
     `size` is the input's height and width in pixels, `se` the squeeze channels (0: none).
     `residual` adds the input where stride is 1 and the channels agree; elsewhere it is stored as
     False, so that equal layers are equal. `linear` leaves the projection of an mbconv without
-    activation.
+    activation, and is stored as True where there is none to leave out.
     """
 
     op: str
@@ -66,6 +66,8 @@ class Layer:
         _check_unused(self)
         if not self.is_residual_possible:
             object.__setattr__(self, "residual", False)
+        if self.act == "none":
+            object.__setattr__(self, "linear", True)
         words = (_OP_NUMBERS[self.op], _ACT_NUMBERS[self.act], self.residual, self.linear)
         sizes = (self.size, self.in_channels, self.mid_channels, self.out_channels)
         object.__setattr__(self, "_hash", hash((words, sizes, self.kernel, self.stride, self.se)))
@@ -146,13 +148,13 @@ _NUMBERS = {"k": "kernel", "s": "stride", "se": "se", "@": "size"}
 _FORM = "write it like `mb k5 24>72>40 s2 se24 re @56`"
 
 
-def _fields_of(text: str) -> dict[str, object]:
+def _fields_of(text: str) -> dict[str, Any]:
     if not isinstance(text, str) or len(text) > 200:
-        raise NasError(f"a layer must be one short line of text, but is {str(text)[:80]!r}.")
+        raise NasError(f"a layer must be one short line of text, but is {shown(text)}.")
     op, *words = text.split() or [""]
     if op not in _OPS:
         raise unknown(f"op in layer {text!r}: word", op, _OPS)
-    fields: dict[str, object] = {}
+    fields: dict[str, Any] = {}
     for word in words:
         for name, value in _field_of(word, text).items():
             if name in fields:
@@ -166,7 +168,7 @@ def _fields_of(text: str) -> dict[str, object]:
     return {"op": _OPS[op], **fields}
 
 
-def _field_of(word: str, text: str) -> dict[str, object]:
+def _field_of(word: str, text: str) -> dict[str, Any]:
     if word in _ACTS:
         return {"act": _ACTS[word]}
     if word in _FLAGS:
@@ -248,7 +250,7 @@ class Arch:
         keys = ("version", "name", "resolution", "num_classes", "layers")
         check_keys(content, str(path), keys, ["scaling"])
         if content["version"] != 1:
-            raise NasError(f"{path} must have version 1, but has {content['version']!r}.")
+            raise NasError(f"{path} must have version 1, but has {shown(content['version'])}.")
         if not isinstance(content["layers"], list):
             raise NasError(f"layers of {path} must be a list with one line a layer.")
         try:
@@ -262,7 +264,7 @@ class Arch:
         for name in ("resolution", "num_classes"):
             if content[name] != getattr(arch, name):
                 raise NasError(
-                    f"{path} says {name} {content[name]!r}, but its layers make it "
+                    f"{path} says {name} {shown(content[name])}, but its layers make it "
                     f"{getattr(arch, name)}. Correct one of them."
                 )
         return arch

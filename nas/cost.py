@@ -22,8 +22,8 @@ def peak_memory_bytes(network: Arch | Layer, bytes_per_value: int = BYTES_PER_FL
     """Return the most bytes of activations alive at once, for one image.
 
     A primitive holds its input and its output; the block's input stays alive until the residual
-    addition, and the gated feature map while its gate is computed. Activations and the addition
-    work in place. Weights and the runtime's scratch memory are not counted.
+    addition, and the gated feature map while its gate is computed. Activations, the gate and the
+    addition work in place. Weights and the runtime's scratch memory are not counted.
     """
     return bytes_per_value * max(_peak_elements(layer) for layer in _layers(network))
 

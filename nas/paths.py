@@ -31,10 +31,17 @@ def find(kind: str, name: str | Path, suffix: str) -> Path:
     """
     path = Path(name)
     if path.suffix == suffix or len(path.parts) > 1:
-        if not path.is_file():
+        if not _is_file(path):
             raise NasError(f"{path} must be a file, but there is none. Check the path.")
         return path
     for place in folders(kind):
-        if (place / f"{name}{suffix}").is_file():
+        if _is_file(place / f"{name}{suffix}"):
             return place / f"{name}{suffix}"
     raise unknown(f"name in {kind}/", name, names(kind, suffix))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from nas.errors import NasError, unknown
+from nas.errors import NasError
 
 if TYPE_CHECKING:
     from nas.arch import Arch, Layer
@@ -52,14 +52,14 @@ def scale(arch: "AnyArch", width: float, resolution: int | None) -> "AnyArch":
 
 def _widths(
     layer: "Layer", in_channels: int, width: float, scaling: str, is_last_conv: bool
-) -> dict[str, int]:
+) -> dict[str, Any]:
     if width == 1 or layer.op == "head":
         return {}
     out = {"out_channels": _out_channels(layer.out_channels, width, scaling, is_last_conv)}
     if layer.op != "mbconv":
         return out
     mid = in_channels * layer.mid_channels / layer.in_channels
-    mid_channels = make_divisible(mid) if scaling == "mobilenet_v3" else round(mid)
+    mid_channels = make_divisible(mid) if scaling == "mobilenet_v3" else max(1, round(mid))
     return {**out, "mid_channels": mid_channels, "se": _squeeze(layer, in_channels, mid_channels)}
 
 

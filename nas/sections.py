@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from nas.arch import ACT_WORDS, Layer
-from nas.errors import NasError, unknown
+from nas.errors import NasError, shown, unknown
 from nas.scaling import make_divisible
 from nas.text import check_keys, integer, mapping
 
@@ -158,9 +158,7 @@ def squeeze_channels(ratio: float, squeeze: str | int, channels: int, mid: int) 
     return make_divisible(mid * ratio)
 
 
-def read_section(
-    content: object, name: str, kind: str, parent: str | int, where: str
-) -> Section:
+def read_section(content: object, name: str, kind: str, parent: str | int, where: str) -> Section:
     """Read one section of a space file: a list is a choice, a scalar is fixed.
 
     Raises:
@@ -170,7 +168,7 @@ def read_section(
     content = mapping(content, where)
     check_keys(content, where, KEYS[kind], OPTIONAL_KEYS[kind])
     options = tuple(
-        (key, _values(content[key], key, kind, where))
+        (key, _values(content[key], key, where))
         for key in (*KEYS[kind], *OPTIONAL_KEYS[kind])
         if key in content
     )
@@ -180,34 +178,35 @@ def read_section(
     return Section(name=name, kind=kind, options=options, parent=parent)
 
 
-def _values(content: object, key: str, kind: str, where: str) -> tuple[Any, ...]:
+def _values(content: object, key: str, where: str) -> tuple[Any, ...]:
     values = content if isinstance(content, list) else [content]
     for value in values:
-        _check_value(value, key, kind, f"{key} of {where}")
+        _check_value(value, key, f"{key} of {where}")
     if not values or len(set(values)) < len(values):
-        raise NasError(f"{key} of {where} must list different values, but lists {values}.")
+        raise NasError(f"{key} of {where} must list different values, but lists {shown(values)}.")
     return tuple(values)
 
 
-def _check_value(value: object, key: str, kind: str, where: str) -> None:
+def _check_value(value: Any, key: str, where: str) -> None:
     if key == "act":
         if not isinstance(value, str) or value not in ACT_WORDS:
             raise unknown(f"activation in {where}:", value, ACT_WORDS)
     elif key in _RATIOS:
         low, high = _RATIOS[key]
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not low <= float(str(value)) <= high:
-            raise NasError(f"{where} must be a number from {low} to {high}, but is {value!r}.")
+        if not is_number or not low <= value <= high:
+            raise NasError(f"{where} must be a number from {low} to {high}, but is {shown(value)}.")
     else:
         low, high = _INTEGERS[key]
         integer(value, where, low, high)
-        if key == "kernel" and int(str(value)) % 2 == 0:
+        if key == "kernel" and value % 2 == 0:
             raise NasError(f"{where} must be odd, but is {value}.")
 
 
-_RATIOS = {"expand": (1, 16), "first_expand": (1, 16), "se": (0, 1), "width": (0.1, 4)}
+# The widest block, 2048 x 2 channels expanded by 16, is just a layer's greatest.
+_RATIOS = {"expand": (1, 16), "first_expand": (1, 16), "se": (0, 1), "width": (0.1, 2)}
 _INTEGERS = {
-    "out": (1, 8192),
+    "out": (1, 2048),
     "kernel": (1, 31),
     "stride": (1, 4),
     "depth": (1, 32),

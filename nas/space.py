@@ -9,15 +9,17 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from nas.arch import Arch, Layer
+from nas.arch import MAX_CHANNELS, Arch, Layer
 from nas.cost import count_macs
-from nas.errors import NasError, unknown
+from nas.errors import NasError, shown, unknown
 from nas.paths import find
+from nas.scaling import SCALINGS
 from nas.sections import SQUEEZES, Section, read_section
 from nas.text import check_keys, integer, read_yaml
 
 KEYS = ("version", "name", "resolution", "num_classes", "stem", "stages", "head")
 OPTIONAL_KEYS = ("in_channels", "scaling", "squeeze", "reference")
+MAX_STAGES = 30
 State = tuple[int, int]
 """Channels and size in pixels between two sections."""
 
@@ -91,8 +93,7 @@ class SearchSpace:
         Different choices can give equal layers, and the border between two stages can be drawn in
         several places; so the sequences of layers are counted, by the subset construction.
         """
-        counts: dict[frozenset[_Item], int] = {}
-        return _count_sequences(self.sections, frozenset([(0, self._start, ())]), counts)
+        return _count_sequences(_Automaton(self.sections), frozenset([(0, self._start, 0)]))
 
     def layers(self) -> tuple[Layer, ...]:
         """Return every distinct layer that a network of the space may hold, in network order."""
@@ -158,26 +159,44 @@ class SearchSpace:
         content = read_yaml(path)
         check_keys(content, where, KEYS, OPTIONAL_KEYS)
         if content["version"] != 1:
-            raise NasError(f"{where} must have version 1, but has {content['version']!r}.")
+            raise NasError(f"{where} must have version 1, but has {shown(content['version'])}.")
         resolution = integer(content["resolution"], f"resolution of {where}", 8, 2048)
         return cls(
             name=str(content["name"]),
             resolution=resolution,
-            in_channels=integer(content.get("in_channels", 3), f"in_channels of {where}"),
+            in_channels=integer(
+                content.get("in_channels", 3), f"in_channels of {where}", 1, MAX_CHANNELS
+            ),
             sections=_read_sections(content, where),
-            scaling=str(content.get("scaling", "mobilenet_v3")),
-            reference=content.get("reference"),
+            scaling=_scaling(content, where),
+            reference=_reference(content, where),
         )
+
+
+def _scaling(content: Mapping[str, Any], where: str) -> str:
+    scaling = content.get("scaling", "mobilenet_v3")
+    if scaling not in SCALINGS:
+        raise unknown(f"scaling of {where}:", scaling, SCALINGS)
+    return str(scaling)
+
+
+def _reference(content: Mapping[str, Any], where: str) -> str | None:
+    reference = content.get("reference")
+    if reference is not None and not isinstance(reference, str):
+        raise NasError(f"reference of {where} must name a network, but is {shown(reference)}.")
+    return reference
 
 
 def _read_sections(content: Mapping[str, Any], where: str) -> tuple[Section, ...]:
     squeeze = content.get("squeeze", "expansion")
     if squeeze not in SQUEEZES:
         raise unknown(f"squeeze of {where}:", squeeze, SQUEEZES)
-    num_classes = integer(content["num_classes"], f"num_classes of {where}")
+    num_classes = integer(content["num_classes"], f"num_classes of {where}", 1, MAX_CHANNELS)
     stages = content["stages"]
-    if not isinstance(stages, list) or not 1 <= len(stages) <= 32:
-        raise NasError(f"stages of {where} must be a list of 1 to 32 stages.")
+    if not isinstance(stages, list) or not 1 <= len(stages) <= MAX_STAGES:
+        raise NasError(
+            f"stages of {where} must be a list of 1 to {MAX_STAGES} stages, but is {shown(stages)}."
+        )
     return (
         read_section(content["stem"], "stem", "stem", squeeze, where),
         *(
@@ -192,38 +211,69 @@ def _end(variant: tuple[Layer, ...]) -> State:
     return variant[-1].out_channels, variant[-1].out_size
 
 
-_Item = tuple[int, State, tuple[Layer, ...]]
-"""Section, the state that it began in, and the layers of it passed so far."""
+_Item = tuple[int, State, int]
+"""Section, the state that it began in, and the node of its prefix tree that was reached."""
+_Step = tuple[Layer, _Item]
 
 
-def _count_sequences(
-    sections: tuple[Section, ...],
-    items: frozenset[_Item],
-    counts: dict[frozenset[_Item], int],
-) -> int:
-    if items not in counts:
-        steps: dict[Layer, set[_Item]] = {}
-        for item in items:
-            for layer, target in _steps(sections, item):
-                steps.setdefault(layer, set()).add(target)
-        is_end = any(number == len(sections) for number, _, _ in items)
-        counts[items] = int(is_end) + sum(
-            _count_sequences(sections, frozenset(targets), counts) for targets in steps.values()
-        )
-    return counts[items]
+class _Automaton:
+    """Reads a network layer by layer and knows every place of the space where it may be."""
+
+    def __init__(self, sections: tuple[Section, ...]) -> None:
+        self._sections = sections
+        self._steps: dict[tuple[int, State], list[list[_Step]]] = {}
+        self._following: dict[frozenset[_Item], list[frozenset[_Item]]] = {}
+
+    def is_end(self, items: frozenset[_Item]) -> bool:
+        """Tell whether a network may end here."""
+        return any(number == len(self._sections) for number, _, _ in items)
+
+    def following(self, items: frozenset[_Item]) -> list[frozenset[_Item]]:
+        """Return, for each different next layer, the places that it leads to."""
+        if items not in self._following:
+            targets: dict[Layer, set[_Item]] = {}
+            for number, state, node in items:
+                for layer, target in self._steps_of(number, state)[node]:
+                    targets.setdefault(layer, set()).add(target)
+            self._following[items] = [frozenset(places) for places in targets.values()]
+        return self._following[items]
+
+    def _steps_of(self, number: int, state: State) -> list[list[_Step]]:
+        if number == len(self._sections):
+            return [[]]
+        if (number, state) not in self._steps:
+            variants = self._sections[number].variants(*state)
+            self._steps[number, state] = _prefix_tree(variants, number, state)
+        return self._steps[number, state]
 
 
-def _steps(sections: tuple[Section, ...], item: _Item) -> Iterable[tuple[Layer, _Item]]:
-    number, state, passed = item
-    if number == len(sections):
-        return
-    n_passed = len(passed)
-    for variant in sections[number].variants(*state):
-        if len(variant) > n_passed and variant[:n_passed] == passed:
-            if len(variant) == n_passed + 1:
-                yield variant[-1], (number + 1, _end(variant), ())
-            else:
-                yield variant[n_passed], (number, state, variant[: n_passed + 1])
+def _prefix_tree(
+    variants: Iterable[tuple[Layer, ...]], number: int, state: State
+) -> list[list[_Step]]:
+    steps: list[list[_Step]] = [[]]
+    nodes: dict[tuple[int, Layer], int] = {}
+    for variant in variants:
+        node = 0
+        for layer in variant[:-1]:
+            if (node, layer) not in nodes:
+                nodes[node, layer] = len(steps)
+                steps[node].append((layer, (number, state, len(steps))))
+                steps.append([])
+            node = nodes[node, layer]
+        steps[node].append((variant[-1], (number + 1, _end(variant), 0)))
+    return steps
+
+
+def _count_sequences(automaton: _Automaton, start: frozenset[_Item]) -> int:
+    total, counts = 0, {start: 1}
+    while counts:
+        following: dict[frozenset[_Item], int] = {}
+        for items, count in counts.items():
+            total += count if automaton.is_end(items) else 0
+            for targets in automaton.following(items):
+                following[targets] = following.get(targets, 0) + count
+        counts = following
+    return total
 
 
 _Path = tuple[tuple[int, int], dict[str, Any]]

@@ -2,31 +2,39 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from nas.errors import NasError, unknown
+from nas.errors import NasError, shown, unknown
 
 MAX_BYTES = 16 * 2**20
 MAX_YAML_BYTES = 256 * 2**10
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice and every anchor."""
+    """A safe loader that refuses a key written twice, anchors, aliases, tags and merge keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
-            raise NasError("YAML aliases (*name) are not read. Write the value out.")
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise NasError("YAML anchors (&name, *name) are not read. Write the value out.")
+        if getattr(event, "tag", None) is not None:
+            raise NasError("YAML tags (!name) are not read. Write the plain value.")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise NasError(f"key {twice[0]!r} is written twice. Keep one.")
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for word, count in Counter(key.value for key in keys).items():
+            if count > 1:
+                raise NasError(f"key {shown(word)} is written twice. Keep one.")
+        if any(key.tag == "tag:yaml.org,2002:merge" for key in keys):
+            raise NasError("YAML merge keys (<<) are not read. Write the keys out.")
         return super().construct_mapping(node, deep)
 
 
@@ -59,15 +67,23 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise NasError(f"{path} cannot be written: {error.strerror}. Make room or choose another.") from error
+        raise NasError(
+            f"{path} cannot be written: {error.strerror}. Make room or choose another path."
+        ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; safe types only, no aliases, no repeated keys."""
+    """Return the mapping that a YAML file holds: plain values, no key twice.
+
+    Raises:
+        NasError: the file is unreadable, or uses anchors, tags or merge keys.
+    """
     text = read_text(path, MAX_YAML_BYTES)
     try:
-        content = yaml.load(text, _StrictLoader)  # noqa: S506 (a SafeLoader)
+        content = yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split()) or "nested too deeply"
         raise NasError(f"{path} is not readable YAML: {reason[:300]}") from error
@@ -75,22 +91,44 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the mapping that a JSON file holds; NaN and infinity are refused."""
+    """Return the mapping that a JSON file holds: finite numbers, no key twice.
+
+    Raises:
+        NasError: the file is unreadable, or holds NaN, infinity or a repeated key.
+    """
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path), parse_constant=_refuse_constant)
-    except (json.JSONDecodeError, RecursionError) as error:
+        content = json.loads(
+            text,
+            parse_constant=_finite,
+            parse_float=_finite,
+            object_pairs_hook=_distinct,
+        )
+    except (ValueError, RecursionError) as error:
         raise NasError(f"{path} is not readable JSON: {error}. Write it again.") from error
     return mapping(content, str(path))
 
 
-def _refuse_constant(word: str) -> float:
-    raise NasError(f"numbers must be finite, but the JSON file holds {word}.")
+def _finite(word: str) -> float:
+    if not isfinite(float(word)):
+        raise NasError(f"numbers must be finite, but one is {word[:80]}")
+    return float(word)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for word, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise NasError(f"key {shown(word)} is written twice")
+    return dict(pairs)
 
 
 def mapping(content: object, where: str) -> dict[str, Any]:
     """Return `content` when it is a mapping with text keys."""
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise NasError(f"{where} must hold `key: value` lines, but holds {type(content).__name__}.")
+    if not isinstance(content, dict):
+        raise NasError(f"{where} must hold `key: value` lines, but holds {shown(content)}.")
+    for key in content:
+        if not isinstance(key, str):
+            raise NasError(f"{where} must have words as keys, but has {shown(key)}. Quote it.")
     return content
 
 
@@ -111,5 +149,5 @@ def check_keys(
 def integer(value: object, where: str, least: int = 1, most: int = 10**6) -> int:
     """Return `value` when it is an integer in [least, most]."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise NasError(f"{where} must be an integer from {least} to {most}, but is {value!r}.")
+        raise NasError(f"{where} must be an integer from {least} to {most}, but is {shown(value)}.")
     return value

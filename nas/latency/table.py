@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, takewhile
 from math import isfinite
 from pathlib import Path
 from typing import Self
@@ -73,6 +73,15 @@ class LatencyTable:
             return sum(map(self._ms.__getitem__, arch.layers))
         except KeyError:
             raise self._missing_error([arch], arch.name) from None
+
+    def layer_ms(self, arch: Arch) -> tuple[float, ...]:
+        """Return the ms of each layer.
+
+        Raises:
+            NasError: the table has no row for some layer.
+        """
+        self.require(arch.layers, arch.name)
+        return tuple(self._ms[layer] for layer in arch.layers)
 
     def predict_many_ms(self, archs: Sequence[Arch]) -> NDArray[np.float64]:
         """Return the ms of each arch, as a float64 array.
@@ -150,9 +159,9 @@ class LatencyTable:
         return cls(name=path.stem, header=header, rows=rows)
 
     def save(self, path: str | Path) -> None:
-        """Write the CSV file, ms to a millionth, so that `load` gives an equal table but for that."""
+        """Write the CSV file, ms rounded to nanoseconds."""
         text = io.StringIO()
-        for key, value in self.header.items():
+        for key, value in {"version": VERSION, **self.header}.items():
             text.write(f"# {key}: {' '.join(str(value).split())}\n")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -168,11 +177,14 @@ def _cell(value: object) -> object:
 
 def _split(text: str, where: str) -> tuple[dict[str, str], list[list[str]], int]:
     lines = text.splitlines()
-    comments = [line for line in lines if line.startswith("#")]
+    comments = list(takewhile(lambda line: line.startswith("#"), lines))
     header = dict(_header_item(line) for line in comments)
     if header.get("version") != str(VERSION):
         raise NasError(f"{where} must begin with `# version: {VERSION}`. Measure the table again.")
-    body = list(csv.reader(lines[len(comments) :]))
+    try:
+        body = list(csv.reader(lines[len(comments) :]))
+    except csv.Error as error:
+        raise NasError(f"{where} is not readable CSV: {error}. Measure the table again.") from error
     if not body or tuple(body[0]) != COLUMNS:
         found = ",".join(body[0]) if body else "nothing"
         raise NasError(f"{where} must have the columns {','.join(COLUMNS)}, but has {found[:200]}.")
@@ -196,8 +208,8 @@ def _read_row(cells: list[str], where: str) -> Row:
         layer = Layer(
             op=row["op"],
             act=row["act"],
-            residual=bool(_integer(row, "residual")),
-            linear=bool(_integer(row, "linear")),
+            residual=_flag(row, "residual"),
+            linear=_flag(row, "linear"),
             **{name: _integer(row, name) for name in LAYER_COLUMNS[1:8]},
         )
         ms, iqr_ms, n = _number(row, "ms"), _number(row, "iqr_ms"), _integer(row, "n")
@@ -214,6 +226,12 @@ def _integer(row: Mapping[str, str], name: str) -> int:
     if not (row[name].isascii() and row[name].isdigit() and len(row[name]) <= 9):
         raise NasError(f"{name} must be a whole number, but is {row[name]!r}. Correct the cell.")
     return int(row[name])
+
+
+def _flag(row: Mapping[str, str], name: str) -> bool:
+    if row[name] not in ("0", "1"):
+        raise NasError(f"{name} must be 0 or 1, but is {row[name]!r}. Correct the cell.")
+    return row[name] == "1"
 
 
 def _number(row: Mapping[str, str], name: str) -> float:

@@ -33,9 +33,7 @@ class ConvNorm(nn.Sequential):
         convolution = nn.Conv2d(
             in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
         )
-        norm = nn.BatchNorm2d(
-            out_channels, eps=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM
-        )
+        norm = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM)
         parts = OrderedDict[str, nn.Module](conv=convolution, norm=norm)
         if act != "none":
             parts["act"] = activation(act)

@@ -7,7 +7,7 @@ dense k x k convolution counts as its separable twin, and `dense_share` says how
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from math import log2
+from math import inf, log2
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ IMAGENET_CLASSES = 1000
 
 _COSTS = ("log2_madds", "log2_params", "log2_classifier_inputs", "log2_resolution")
 _SHARES = ("hswish_share", "separable_share", "dense_share")
-_PER_LEVEL = ("depth", "expansion", "kernel", "se", "log2_width")
-_LEANS = ("expansion_lean", "kernel_lean", "se_lean")
+_PER_LEVEL = ("depth", "log2_inner_width", "kernel", "se")
+_LEANS = ("expansion_lean", "kernel_lean", "se_lean", "widening")
 FEATURE_NAMES = (
     *_COSTS,
     *_SHARES,
@@ -38,71 +38,88 @@ log2_madds, log2_params: of the network with 1000 classes.
 log2_classifier_inputs: channels that reach the classifier. log2_resolution: pixels.
 hswish_share: share of the blocks' output channels that lie in blocks with h-swish.
 separable_share, dense_share: share of the blocks that are MobileNetV1's, dense convolutions.
-depth: blocks. expansion, kernel, se, log2_width: means over the blocks of the level (a level
-    without blocks counts as an identity: expansion 1, kernel 3, no se, the width before it).
-*_lean: covariance, over the blocks of the level, of the property and log2 of the width; positive
-    where the wide end has more of it.
+depth: blocks. log2_inner_width, kernel, se: means over the blocks of the level, the inner width
+    being the depthwise convolution's channels (a level without blocks counts as an identity:
+    the width before it, kernel 3, no se).
+*_lean: covariance, over the blocks of the level, of log2 of the expansion, the kernel or the se
+    and log2 of the width: positive where the wide end has more of it.
+widening: mean over the blocks of the level of log2 of the width, above the narrowest block's.
 """
 
-_EMPTY_LEVEL = (1.0, 3.0, 0.0)
 _N_TOTALS = 8
-_N_LEVEL_SUMS = 8
+_N_LEVEL_SUMS = 9
+_N_SUMS = _N_TOTALS + len(LEVELS) * _N_LEVEL_SUMS
 
 
 def features_of(archs: Sequence[Arch]) -> Array:
     """Return one row of `FEATURE_NAMES` for each arch."""
-    sums = np.array([_sums(arch) for arch in archs]).reshape(len(archs), -1)
+    pairs = [_reduced(arch) for arch in archs]
+    sums = np.array([pair[0] for pair in pairs]).reshape(len(archs), _N_SUMS)
+    narrowest = np.array([pair[1] for pair in pairs]).reshape(len(archs), len(LEVELS))
     totals = sums[:, :_N_TOTALS]
     levels = sums[:, _N_TOTALS:].reshape(len(archs), len(LEVELS), _N_LEVEL_SUMS)
     resolutions = np.array([arch.resolution for arch in archs])
     costs = np.log2(np.column_stack([totals[:, :3], resolutions]))
     hswish = totals[:, 3] / np.maximum(totals[:, 4], 1)
     shares = totals[:, 5:7] / np.maximum(levels[:, :, 0].sum(axis=1, keepdims=True), 1)
-    return np.column_stack([costs, hswish, shares, *_level_features(levels, totals[:, 7])])
+    of_levels = _level_features(levels, narrowest, totals[:, 7])
+    return np.column_stack([costs, hswish, shares, *of_levels])
 
 
-def _level_features(sums: Array, stem_width: Array) -> tuple[Array, Array]:
+def _level_features(sums: Array, narrowest: Array, stem_width: Array) -> tuple[Array, Array]:
     depth = sums[:, :, :1]
     means = sums[:, :, 1:] / np.maximum(depth, 1)
-    width, properties = means[:, :, :1], means[:, :, 1:4]
-    leans = means[:, :, 4:] - width * properties
-    empty = depth[:, :, 0] == 0
-    properties[empty] = _EMPTY_LEVEL
+    width, properties = means[:, :, :1], means[:, :, 2:5]
+    leans = means[:, :, 5:] - width * properties
+    is_empty = depth[:, :, 0] == 0
+    widening = np.where(is_empty, 0, width[:, :, 0] - np.where(is_empty, 0, narrowest))
     before = stem_width
-    for level in range(len(LEVELS)):
-        width[:, level, 0] = np.where(empty[:, level], before, width[:, level, 0])
-        before = width[:, level, 0]
-    per_level = np.concatenate([depth, properties, width], axis=2)
-    lean_at = [LEVELS.index(level) for level in LEAN_LEVELS]
-    n_archs = len(sums)
-    return per_level.reshape(n_archs, -1), leans[:, lean_at].reshape(n_archs, -1)
+    for level, empty in enumerate(is_empty.T):
+        means[empty, level, :5] = np.column_stack(_identity(before[empty]))
+        before = means[:, level, 0]
+    per_level = np.concatenate([depth, means[:, :, 1:2], properties[:, :, 1:]], axis=2)
+    at = [LEVELS.index(level) for level in LEAN_LEVELS]
+    ends = np.concatenate([leans, widening[:, :, None]], axis=2)[:, at]
+    return per_level.reshape(len(sums), -1), ends.reshape(len(sums), -1)
 
 
-def _sums(arch: Arch) -> Array:
+def _identity(width: Array) -> tuple[Array, ...]:
+    zeros = np.zeros_like(width)
+    return width, width, zeros, zeros + 3, zeros
+
+
+def _reduced(arch: Arch) -> tuple[Array, Array]:
     stem, *others = arch.layers
-    rows = [_row(layer, arch.resolution, is_stem=False) for layer in others]
-    return np.sum([_row(stem, arch.resolution, is_stem=True), *rows], axis=0)
+    layers = [_row(layer, arch.resolution, is_stem=False) for layer in others]
+    rows = np.array([_row(stem, arch.resolution, is_stem=True), *layers])
+    return rows[:, :_N_SUMS].sum(axis=0), rows[:, _N_SUMS:].min(axis=0)
 
 
 @lru_cache(maxsize=65536)
 def _row(layer: Layer, resolution: int, *, is_stem: bool) -> Array:
-    """Return what a layer adds to the sums over the network and over each level's blocks."""
-    row = np.zeros(_N_TOTALS + len(LEVELS) * _N_LEVEL_SUMS)
+    """Return what a layer adds to all sums, then, by level, its log2 width for the minimum."""
+    row = np.zeros(_N_SUMS + len(LEVELS))
+    row[_N_SUMS:] = inf
     counted = _imagenet_twin(layer, is_stem)
     row[:2] = count_macs(counted), count_params(counted)
     row[2] = (layer.mid_channels or layer.in_channels) if layer.op == "head" else 0
     row[7] = log2(layer.out_channels) if is_stem else 0
     if not is_stem and _is_block(layer):
-        channels = layer.out_channels
-        row[3:5] = channels * (layer.act == "hswish"), channels
+        level = _level_index(layer, resolution)
+        start = _N_TOTALS + level * _N_LEVEL_SUMS
+        row[3:5] = layer.out_channels * (layer.act == "hswish"), layer.out_channels
         row[5:7] = layer.op == "separable", layer.op == "conv"
-        start = _N_TOTALS + _level_index(layer, resolution) * _N_LEVEL_SUMS
-        expansion = layer.mid_channels / layer.in_channels if layer.op == "mbconv" else 1
-        properties = np.array([expansion, layer.kernel, layer.se > 0])
-        width = log2(channels)
-        row[start : start + _N_LEVEL_SUMS] = 1, width, *properties, *(width * properties)
+        row[start : start + _N_LEVEL_SUMS] = 1, *_block_sums(layer)
+        row[_N_SUMS + level] = log2(layer.out_channels)
     row.flags.writeable = False
     return row
+
+
+def _block_sums(layer: Layer) -> tuple[float, ...]:
+    width = log2(layer.out_channels)
+    inner = log2(layer.mid_channels or layer.in_channels)
+    properties = (inner - log2(layer.in_channels), layer.kernel, layer.se > 0)
+    return width, inner, *properties, *(width * value for value in properties)
 
 
 def _is_block(layer: Layer) -> bool:

@@ -1,0 +1,36 @@
+"""What a table says at a glance."""
+
+from statistics import median
+
+from nas.arch import Arch
+from nas.latency.table import LatencyTable, Row
+from nas.latency.timing import STABLE_SPREAD
+
+REFERENCES = ("mobilenet_v3_large", "mobilenet_v3_small")
+N_SLOWEST = 5
+
+
+def summary(table: LatencyTable) -> list[tuple[str, str]]:
+    """Return what to say of a table, as names and values; what it does not hold is left out."""
+    rows = list(table.rows.values())
+    slowest = sorted(rows, key=lambda row: -row.ms)[:N_SLOWEST]
+    lines = [("rows", str(len(rows)))]
+    lines += [("slowest layer", f"{row.ms:8.3f} ms  {row.layer}") for row in slowest]
+    for name in REFERENCES:
+        arch = Arch.load(name)
+        if not table.missing(arch):
+            lines.append((name, f"{table.predict_ms(arch):8.3f} ms  the sum of its layers"))
+    return lines + _trust(table, [row for row in rows if row.source == "measured"])
+
+
+def _trust(table: LatencyTable, measured: list[Row]) -> list[tuple[str, str]]:
+    if not measured:
+        return []
+    spreads = [row.iqr_ms / row.ms for row in measured]
+    n_unstable = sum(spread >= STABLE_SPREAD for spread in spreads)
+    lines = [
+        ("median IQR / ms", f"{100 * median(spreads):.1f} %"),
+        ("unstable rows", f"{n_unstable} spread by {100 * STABLE_SPREAD:.0f} % or more"),
+    ]
+    drift = table.header.get("anchor_drift_percent")
+    return [*lines, ("anchor drift", f"{drift} %")] if drift else lines

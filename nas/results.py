@@ -1,0 +1,190 @@
+"""The run folder: every file of a search, in formats that other tools read."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from nas.arch import Arch
+from nas.candidate import Candidate
+from nas.errors import NasError
+from nas.paths import PACKAGE, find
+from nas.text import read_json, read_text, write_text
+
+TRIAL_COLUMNS = (
+    "study",
+    "trial",
+    "key",
+    "reward",
+    "ms",
+    "top1",
+    "top1_std",
+    "is_new",
+    "seconds",
+    "choices",
+)
+COMPARISON_COLUMNS = (
+    "name",
+    "group",
+    "study",
+    "top1",
+    "top1_std",
+    "published_top1",
+    "ms",
+    "macs",
+    "params",
+    "peak_memory_bytes",
+    "key",
+    "file",
+)
+PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core")
+
+
+class RunFolder:
+    """Names and writes the files of one run; a folder that exists is continued."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path / "study.journal"
+        self.trials = path / "trials.csv"
+        self.comparison = path / "comparison.csv"
+        self.report = path / "report.html"
+        self.environment = path / "environment.json"
+        self.winners = path / "winners"
+        try:
+            (self.winners / "pareto").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NasError(
+                f"{path} cannot be a run folder: {error.strerror}. Choose another hydra.run.dir=."
+            ) from error
+
+    def winner_file(self, study: str) -> Path:
+        """Return the path of a study's winner."""
+        return self.winners / f"{study}.yaml"
+
+    def check_same_search(self, identity: Mapping[str, Any]) -> None:
+        """Refuse to go on with another search's folder; a new one only notes its own identity.
+
+        Raises:
+            NasError: the folder's search had another space, table, proxy, objective or seed.
+        """
+        if self.environment.exists():
+            before = read_json(self.environment).get("search", {})
+            for name, value in identity.items():
+                if before.get(name) != value:
+                    raise NasError(
+                        f"{self.path} holds a search with {name} {before.get(name)}, not {value}. "
+                        "Give the same options to continue it, or another hydra.run.dir=."
+                    )
+        elif self.journal.exists():
+            raise NasError(
+                f"{self.path} has a journal but no environment.json, so its search cannot be "
+                "continued. Choose another hydra.run.dir=."
+            )
+
+    def write_environment(self, identity: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Write what it takes to repeat the run."""
+        content = {**environment(), **facts, "search": dict(identity)}
+        write_text(self.environment, json.dumps(content, indent=2) + "\n")
+
+    def open_trials(self, rows: Iterable[Mapping[str, Any]]) -> "TrialsFile":
+        """Write the rows of the trials so far and return the file, open for more."""
+        return TrialsFile(self.trials, rows)
+
+    def save_front(self, study: str, front: Sequence[Arch]) -> None:
+        """Write the networks of a study's Pareto front by rising ms, and drop an older front."""
+        folder = self.winners / "pareto"
+        for old in folder.glob(f"{study}_*.yaml"):
+            old.unlink()
+        for number, arch in enumerate(front, start=1):
+            arch.save(folder / f"{study}_{number:03d}.yaml")
+
+    def write_comparison(self, candidates: Sequence[Candidate]) -> None:
+        """Write the winners beside the baselines."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COMPARISON_COLUMNS)
+        for one in candidates:
+            row = {name: getattr(one, name) for name in COMPARISON_COLUMNS[:-2]}
+            row |= {name: f"{row[name]:.6g}" for name in ("top1", "top1_std", "ms")}
+            file = f"winners/{one.study}.yaml" if one.group == "winner" else ""
+            writer.writerow([*row.values(), one.arch.key(), file])
+        write_text(self.comparison, text.getvalue())
+
+
+class TrialsFile:
+    """trials.csv: a line a trial, written as it ends."""
+
+    def __init__(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, TRIAL_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(path, text.getvalue())
+        self._file: IO[str] = path.open("a", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, TRIAL_COLUMNS, lineterminator="\n")
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append one trial."""
+        self._writer.writerow(row)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def file_hash(path: Path) -> str:
+    """Return 16 hexadecimal digits of a text file's content."""
+    return hashlib.sha256(read_text(path).encode()).hexdigest()[:16]
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions of what runs, and the commit where there is one."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "command": sys.argv,
+        "git_commit": _git_commit(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def published_top1(name: str) -> float | None:
+    """Return a baseline's ImageNet top-1 from its paper, in percent, where one is published."""
+    path = find("search_spaces/baselines", "published_top1", ".csv")
+    for row in csv.DictReader(read_text(path).splitlines()):
+        if row["name"] == name:
+            return float(row["top1"])
+    return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    try:
+        shown = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=PACKAGE,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except OSError:
+        return None
+    return shown.stdout.strip() or None

@@ -1,0 +1,225 @@
+"""Search networks for a target CPU: `python -m nas.search +hardware=pixel_cpu`.
+
+For each target (large, small) a study maximises accuracy x (latency / target) ^ w; the winners, the
+Pareto front, the comparison with the hand-designed networks and the report go to the run folder.
+The same command with the same `hydra.run.dir=` continues a run.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from optuna.samplers import BaseSampler
+from rich.console import Console
+
+from nas.arch import Arch
+from nas.commands import choice, command, make, require_choice, settings
+from nas.errors import NasError, unknown
+from nas.latency.table import LatencyTable
+from nas.paths import find
+from nas.results import RunFolder, file_hash
+from nas.search.journal import Journal
+from nas.search.records import Proxy, Target
+from nas.search.run import Run
+from nas.search.study import TargetSearch
+from nas.space import SearchSpace
+
+
+@dataclass(kw_only=True)
+class TargetSettings:
+    """A target's space and the exponent of its soft reward."""
+
+    space: str
+    exponent: float = -0.07
+
+
+@dataclass(kw_only=True)
+class SearchSettings:
+    """The options of conf/search.yaml, typed."""
+
+    hardware: dict[str, Any]
+    objective: dict[str, Any]
+    proxy: dict[str, Any]
+    sampler: dict[str, Any]
+    large: TargetSettings
+    small: TargetSettings
+    table: str | None = None
+    targets: list[str] = field(default_factory=lambda: ["large", "small"])
+    space: str | None = None
+    target_ms: float | None = None
+    n_trials: int | None = None
+    seed: int = 0
+
+
+@command("search")
+def main(cfg: DictConfig) -> None:
+    """Run the search that the config describes."""
+    require_choice(cfg, "hardware", "nas.search")
+    options = settings(cfg, SearchSettings)
+    _check_numbers(options)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    console = Console()
+    table = LatencyTable.load(_table_name(options))
+    proxy: Proxy = make(options.proxy, f"proxy {choice('proxy')}")
+    targets = _targets(options, table, console)
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    identity = _identity(options, targets)
+    folder.check_same_search(identity)
+    facts = _facts(options, table)
+    folder.write_environment(identity, facts)
+    journal = Journal(folder.journal)
+    try:
+        searches = [
+            TargetSearch(
+                target=target,
+                table=table,
+                proxy=proxy,
+                journal=journal,
+                make_sampler=_sampler_maker(options),
+                sampler_name=choice("sampler"),
+            )
+            for target in targets
+        ]
+        run = Run(
+            folder=folder,
+            table=table,
+            proxy=proxy,
+            searches=searches,
+            facts=facts,
+            console=console,
+        )
+        run.execute()
+    finally:
+        journal.close()
+
+
+def _check_numbers(options: SearchSettings) -> None:
+    if options.n_trials is not None and not 1 <= options.n_trials <= 10**6:
+        raise NasError(f"n_trials must be from 1 to 1000000, but is {options.n_trials}.")
+    if not 0 <= options.seed < 2**31:
+        raise NasError(f"seed must be from 0 to 2147483647, but is {options.seed}.")
+    if not options.targets:
+        raise NasError("targets must name large, small or both, but is empty.")
+
+
+def _table_name(options: SearchSettings) -> str:
+    return options.table or str(options.hardware["table"])
+
+
+def _targets(options: SearchSettings, table: LatencyTable, console: Console) -> list[Target]:
+    found = [
+        _target(options, table, console, name, own) for name, own in _named_targets(options).items()
+    ]
+    targets = [one for one in found if isinstance(one, Target)]
+    if not targets:
+        raise NasError(" ".join(one for one in found if isinstance(one, str)))
+    for one in found:
+        if isinstance(one, str):
+            console.print(f"[yellow]left out:[/] {one}")
+    return targets
+
+
+def _named_targets(options: SearchSettings) -> dict[str, TargetSettings]:
+    if options.space is not None:
+        return {Path(options.space).stem: TargetSettings(space=options.space)}
+    own = {"large": options.large, "small": options.small}
+    for name in options.targets:
+        if name not in own:
+            raise unknown("target", name, own)
+    return {name: own[name] for name in options.targets}
+
+
+def _target(
+    options: SearchSettings,
+    table: LatencyTable,
+    console: Console,
+    name: str,
+    own: TargetSettings,
+) -> Target | str:
+    """Return the target, or what is wrong with its ms."""
+    space = SearchSpace.load(own.space)
+    low, high = table.bounds_ms(space)
+    target_ms = _target_ms(options, table, space)
+    console.print(
+        f"[bold]{name}[/]: {space.size:.3g} networks ({space.name}), {len(space.layers())} layers, "
+        f"all in table {table.name}; {low:.2f} to {high:.2f} ms, target {target_ms:.2f} ms",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if not low <= target_ms <= high:
+        return (
+            f"target_ms must be from {low:.3f} to {high:.3f} for {space.name} on {table.name}, "
+            f"but is {target_ms:g}."
+        )
+    objective = dict(options.objective)
+    if objective.get("exponent", 0) is None:
+        objective["exponent"] = own.exponent
+    return Target(
+        name=name,
+        space=space,
+        target_ms=target_ms,
+        objective=make(objective, f"objective {choice('objective')}"),
+        n_trials=options.n_trials or int(options.sampler["n_trials"]),
+    )
+
+
+def _target_ms(options: SearchSettings, table: LatencyTable, space: SearchSpace) -> float:
+    if options.target_ms is not None:
+        return options.target_ms
+    if space.reference is None:
+        low, high = table.bounds_ms(space)
+        raise NasError(
+            f"{space.name} names no reference network, so target_ms= must be given, from "
+            f"{low:.3f} to {high:.3f} ms on {table.name}. Try target_ms={(low + high) / 2:.3g}"
+        )
+    return table.predict_ms(Arch.load(space.reference))
+
+
+def _sampler_maker(options: SearchSettings) -> Callable[[int], BaseSampler]:
+    node = {key: value for key, value in options.sampler.items() if key != "n_trials"}
+    name = f"sampler {choice('sampler')}"
+
+    def make_sampler(n_stored: int) -> BaseSampler:
+        sampler: BaseSampler = make({**node, "seed": options.seed + n_stored}, name)
+        return sampler
+
+    return make_sampler
+
+
+def _identity(options: SearchSettings, targets: list[Target]) -> dict[str, Any]:
+    """Return what two runs must share for one to continue the other."""
+    spaces = {name: own.space for name, own in _named_targets(options).items()}
+    return {
+        "hardware": options.hardware["name"],
+        "table": _table_name(options),
+        "table_hash": file_hash(find("latency_tables", _table_name(options), ".csv")),
+        "space_hashes": {
+            name: file_hash(find("search_spaces", space, ".yaml")) for name, space in spaces.items()
+        },
+        "targets_ms": {target.name: target.target_ms for target in targets},
+        "proxy": options.proxy,
+        "objective": options.objective,
+        "sampler": options.sampler,
+        "seed": options.seed,
+    }
+
+
+def _facts(options: SearchSettings, table: LatencyTable) -> dict[str, str]:
+    kept = ("device", "cpu", "runtime", "threads", "dtype", "source", "error")
+    return {
+        "hardware": str(options.hardware["name"]),
+        "table": table.name,
+        **{f"table {key}": table.header[key] for key in kept if key in table.header},
+        **{group: choice(group) for group in ("proxy", "sampler", "objective")},
+        "seed": str(options.seed),
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+if __name__ == "__main__":
+    main()

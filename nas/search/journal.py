@@ -1,0 +1,180 @@
+"""The journal of a run: every finished trial of its studies, in Optuna's own file format."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas.errors import NasError
+from nas.objective import Direction
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two searches in one folder are not noticed
+    fcntl = None  # type: ignore[assignment]
+
+
+class _Lines(BaseJournalBackend):
+    """The file: one JSON record a line, appended and flushed; held by one process at a time.
+
+    A record is with the system once `append_logs` returns, so that a killed process loses none;
+    only a loss of power may.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = _open_alone(path)
+        self.last: dict[str, Any] = {}
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        with self._path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                if number >= log_number_from:
+                    yield _record(line, f"{self._path}, line {number + 1}")
+
+    def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
+        for log in logs:
+            self.last = log
+            self._file.write(json.dumps(log, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _open_alone(path: Path) -> IO[bytes]:
+    file = path.open("ab")
+    if fcntl:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise NasError(
+                f"{path} is being written by another search. Wait for it, or choose another "
+                "hydra.run.dir=."
+            ) from error
+    _cut_torn_line(path)
+    return file
+
+
+def _cut_torn_line(path: Path) -> None:
+    # A process killed while it wrote leaves half a record, of a trial that had not finished.
+    with path.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+
+
+def _record(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise NasError(
+            f"{where} is not a record of the journal. Restore the file, or start a new run folder."
+        ) from error
+    if not isinstance(record, dict) or "op_code" not in record:
+        raise NasError(f"{where} is not a record of the journal. Start a new run folder.")
+    return record
+
+
+class Journal:
+    """Appends finished trials whole: one short write a trial."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = _Lines(path)
+        try:
+            self._storage = JournalStorage(self._lines)
+        except NasError:
+            raise
+        except Exception as error:  # Optuna's replay trusts every field of every record
+            raise NasError(
+                f"{path} cannot be replayed: {error!r}. Start a new run folder."
+            ) from error
+        self._studies: dict[str, Study] = {}
+        self._templates: dict[str, dict[str, Any]] = {}
+
+    def trials(self, study: str, directions: Sequence[Direction]) -> list[FrozenTrial]:
+        """Return the finished trials of a study, which is made when it does not exist yet.
+
+        Raises:
+            NasError: the study exists with other directions.
+        """
+        opened = optuna.create_study(
+            storage=self._storage,
+            study_name=study,
+            directions=list(directions),
+            load_if_exists=True,
+        )
+        kept = [direction.name.lower() for direction in opened.directions]
+        if kept != list(directions):
+            raise NasError(
+                f"study {study} of this run folder is to {', '.join(kept)}, not to "
+                f"{', '.join(directions)}. Choose another hydra.run.dir=."
+            )
+        self._studies[study] = opened
+        return opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+    def add(
+        self,
+        study: str,
+        *,
+        params: dict[str, Any],
+        distributions: dict[str, BaseDistribution],
+        values: Sequence[float],
+        user_attrs: dict[str, Any],
+        constraints: dict[str, float] | None,
+        started: datetime,
+    ) -> None:
+        """Append a finished trial.
+
+        Optuna writes the first of a session; the others are its record with their own figures, as
+        most of Optuna's time goes into writing the same distributions again.
+        """
+        if study not in self._templates:
+            self._studies[study].add_trial(
+                create_trial(
+                    values=values,
+                    params=params,
+                    distributions=distributions,
+                    user_attrs=user_attrs,
+                    constraints=constraints,
+                )
+            )
+            self._templates[study] = self._lines.last
+            return
+        single = len(values) == 1
+        record = self._templates[study] | {
+            "datetime_start": _timestamp(started),
+            "datetime_complete": _timestamp(datetime.now(UTC)),
+            "value": values[0] if single else None,
+            "values": None if single else list(values),
+            "params": {
+                name: distributions[name].to_internal_repr(value) for name, value in params.items()
+            },
+            "user_attrs": user_attrs,
+            "system_attrs": _constraint_attrs(constraints),
+        }
+        self._lines.append_logs([record])
+
+    def close(self) -> None:
+        """Close the file and let another process have it."""
+        self._lines.close()
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _constraint_attrs(constraints: dict[str, float] | None) -> dict[str, Any]:
+    if not constraints:
+        return {}
+    return create_trial(value=0.0, constraints=constraints).system_attrs

@@ -1,0 +1,123 @@
+"""The records of a search: its target, a network's figures, a finished trial."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+
+from nas.arch import Arch
+from nas.errors import NasError
+from nas.objective import Objective
+from nas.space import SearchSpace
+
+
+class Proxy(Protocol):
+    """Estimates the accuracy of networks without training them in full.
+
+    `risk` is how many standard deviations the search subtracts from the mean, so that it does not
+    run to where the proxy knows least.
+    """
+
+    risk: float
+
+    def predict(self, archs: Sequence[Arch]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and standard deviation of the top-1 of each arch, in percent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What one study looks for."""
+
+    name: str
+    space: SearchSpace
+    target_ms: float
+    objective: Objective
+    n_trials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The figures of one network: ms from the table, top-1 and its spread from the proxy."""
+
+    key: str
+    ms: float
+    top1: float
+    top1_std: float
+
+    def cautious_top1(self, risk: float) -> float:
+        """Return the accuracy that the search counts on."""
+        return self.top1 - risk * self.top1_std
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A trial that ended: its number, choices and values, and its network's figures."""
+
+    number: int
+    choices: dict[str, Any]
+    values: tuple[float, ...]
+    evaluation: Evaluation
+    is_new: bool
+    seconds: float
+
+    def row(self, study: str) -> dict[str, Any]:
+        """Return the line of trials.csv."""
+        one = self.evaluation
+        return {
+            "study": study,
+            "trial": self.number,
+            "key": one.key,
+            "reward": f"{self.values[0]:.6f}" if len(self.values) == 1 else "",
+            "ms": f"{one.ms:.6f}",
+            "top1": f"{one.top1:.4f}",
+            "top1_std": f"{one.top1_std:.4f}",
+            "is_new": int(self.is_new),
+            "seconds": f"{self.seconds:.6f}",
+            "choices": json.dumps(self.choices, separators=(",", ":")),
+        }
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what the journal keeps beside choices and values."""
+        one = self.evaluation
+        return {
+            "key": one.key,
+            "ms": one.ms,
+            "top1": one.top1,
+            "top1_std": one.top1_std,
+            "is_new": self.is_new,
+            "seconds": round(self.seconds, 6),
+        }
+
+    @classmethod
+    def of(cls, trial: FrozenTrial, number: int) -> Self:
+        """Return a trial of the journal.
+
+        Raises:
+            NasError: the journal lacks the network's figures.
+        """
+        found = trial.user_attrs
+        try:
+            evaluation = Evaluation(
+                key=str(found["key"]),
+                ms=float(found["ms"]),
+                top1=float(found["top1"]),
+                top1_std=float(found["top1_std"]),
+            )
+            is_new, seconds = bool(found["is_new"]), float(found["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise NasError(
+                f"trial {number} of the journal lacks its network's figures ({error}). Start a "
+                "new run folder."
+            ) from error
+        return cls(
+            number=number,
+            choices=dict(trial.params),
+            values=tuple(trial.values),
+            evaluation=evaluation,
+            is_new=is_new,
+            seconds=seconds,
+        )

@@ -1,0 +1,98 @@
+"""A run: its targets are searched one after the other, and its folder filled as they go."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nas.arch import Arch
+from nas.latency.table import LatencyTable
+from nas.results import RunFolder, TrialsFile
+from nas.search.outcome import baselines, comparison_table, write_files
+from nas.search.records import Proxy
+from nas.search.study import TargetSearch
+
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[best]}"),
+    TextColumn("left"),
+    TimeRemainingColumn(),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The searches of one command, on one table and with one proxy."""
+
+    folder: RunFolder
+    table: LatencyTable
+    proxy: Proxy
+    searches: Sequence[TargetSearch]
+    facts: Mapping[str, str]
+    console: Console
+
+    def execute(self) -> None:
+        """Run every trial that is left; what is finished is written also when it is cut short."""
+        finished = [
+            one.row(search.target.name) for search in self.searches for one in search.finished
+        ]
+        if finished:
+            self.console.print(f"going on from {len(finished)} finished trials")
+        trials = self.folder.open_trials(finished)
+        seconds: dict[str, float] = {}
+        try:
+            for search in self.searches:
+                begun = time.perf_counter()
+                try:
+                    self._run(search, trials)
+                finally:
+                    seconds[search.target.name] = time.perf_counter() - begun
+        finally:
+            trials.close()
+            self._conclude(seconds)
+
+    def _run(self, search: TargetSearch, trials: TrialsFile) -> None:
+        target = search.target
+        if target.space.reference:
+            search.start_from(Arch.load(target.space.reference))
+        with Progress(*COLUMNS, console=self.console) as progress:
+            task = progress.add_task(target.name, total=target.n_trials, best="")
+            progress.update(task, completed=len(search.finished))
+            winner = None
+            for finished in search.run():
+                trials.add(finished.row(target.name))
+                if search.winner is not None and search.winner is not winner:
+                    winner = search.winner
+                    arch = search.named_arch(winner, target.name)
+                    arch.save(self.folder.winner_file(target.name))
+                progress.update(task, advance=1, best=_best(search))
+
+    def _conclude(self, seconds: Mapping[str, float]) -> None:
+        searches = [search for search in self.searches if search.finished]
+        if not searches:
+            return
+        hand_designed, missing = baselines(self.table, self.proxy)
+        compared = write_files(self.folder, searches, hand_designed, self.facts, seconds)
+        self.console.print(comparison_table(compared))
+        if missing:
+            self.console.print(f"not in the table, so not compared: {', '.join(missing)}")
+        for search in searches:
+            winner = search.winner
+            if winner is None:
+                self.console.print(
+                    f"[yellow]{search.target.name}: no network within "
+                    f"{search.target.target_ms:.2f} ms was found; the fastest is kept.[/]"
+                )
+            self.console.print(f"winner  {self.folder.winner_file(search.target.name)}")
+        self.console.print(f"report  {self.folder.report}")
+
+
+def _best(search: TargetSearch) -> str:
+    best = search.winner
+    if best is None:
+        return f"none yet within {search.target.target_ms:.2f} ms"
+    return f"best {best.evaluation.top1:.2f} % in {best.evaluation.ms:.2f} ms"

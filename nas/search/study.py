@@ -1,0 +1,173 @@
+"""One target's search: ask the sampler, look up the latency, ask the proxy, keep the trial."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from math import isfinite
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas.arch import Arch
+from nas.errors import NasError
+from nas.latency.table import LatencyTable
+from nas.objective import Direction, pareto_front
+from nas.search.journal import Journal
+from nas.search.records import Evaluation, Finished, Proxy, Target
+
+
+@dataclass(kw_only=True)
+class TargetSearch:
+    """The state of one study, continued from the journal."""
+
+    target: Target
+    table: LatencyTable
+    proxy: Proxy
+    journal: Journal
+    make_sampler: Callable[[int], BaseSampler]
+    sampler_name: str
+    finished: list[Finished] = field(default_factory=list)
+    _known: dict[str, Evaluation] = field(default_factory=dict)
+    _best: dict[str, Finished] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        directions = self.target.objective.directions
+        self._distributions: dict[str, BaseDistribution] = {
+            name: CategoricalDistribution(values)
+            for name, values in self.target.space.choices.items()
+        }
+        past = self.journal.trials(self.target.name, directions)
+        for trial in past:
+            self._keep(Finished.of(trial, len(self.finished)))
+        # A sampler that starts again from its seed would draw the trials that are already there.
+        self._study = _study_in_memory(directions, self.make_sampler(len(past)), past)
+
+    @property
+    def n_left(self) -> int:
+        """Return how many trials are still to run."""
+        return max(0, self.target.n_trials - len(self.finished))
+
+    @property
+    def n_networks(self) -> int:
+        """Return how many different networks were evaluated."""
+        return len(self._known)
+
+    @property
+    def best(self) -> Finished | None:
+        """Return the trial with the best first value, of those that keep the objective's limit."""
+        return self._best.get("value")
+
+    @property
+    def winner(self) -> Finished | None:
+        """Return the most accurate network that meets the target."""
+        return self._best.get("winner")
+
+    def start_from(self, arch: Arch) -> None:
+        """Let the first trial of a new study be the network of the space nearest to `arch`."""
+        if not self.finished:
+            self._study.enqueue_trial(self.target.space.nearest(arch))
+
+    def run(self) -> Iterator[Finished]:
+        """Run the trials that are left; each is in the journal when it is yielded."""
+        while self.n_left:
+            yield self._run_one()
+
+    def named_arch(self, finished: Finished, name: str) -> Arch:
+        """Return the network of a trial under a name of its own."""
+        return replace(self.target.space.arch(finished.choices), name=name)
+
+    def front(self) -> list[Finished]:
+        """Return the Pareto front of all trials, by rising ms."""
+        evaluations = [one.evaluation for one in self.finished]
+        top1 = [one.cautious_top1(self.proxy.risk) for one in evaluations]
+        return [self.finished[i] for i in pareto_front([one.ms for one in evaluations], top1)]
+
+    def _run_one(self) -> Finished:
+        started = datetime.now(UTC)
+        trial = self._study.ask(self._distributions)
+        choices = trial.params
+        arch = self.target.space.arch(choices)
+        key = arch.key()
+        begun = time.perf_counter()
+        is_new = key not in self._known
+        evaluation = self._evaluate(arch, key) if is_new else self._known[key]
+        seconds = time.perf_counter() - begun
+        objective, target_ms = self.target.objective, self.target.target_ms
+        values = objective.values(
+            evaluation.cautious_top1(self.proxy.risk), evaluation.ms, target_ms
+        )
+        violation = objective.violation(evaluation.ms, target_ms)
+        if violation is not None:
+            trial.set_constraint("target_ms", violation)
+        finished = Finished(
+            number=len(self.finished),
+            choices=choices,
+            values=values,
+            evaluation=evaluation,
+            is_new=is_new,
+            seconds=seconds,
+        )
+        self.journal.add(
+            self.target.name,
+            params=choices,
+            distributions=self._distributions,
+            values=values,
+            user_attrs=finished.attributes(),
+            constraints=None if violation is None else {"target_ms": violation},
+            started=started,
+        )
+        self._study.tell(trial, list(values))
+        self._keep(finished)
+        return finished
+
+    def _evaluate(self, arch: Arch, key: str) -> Evaluation:
+        means, stds = self.proxy.predict([arch])
+        top1, std = float(means[0]), float(stds[0])
+        if not (isfinite(top1) and isfinite(std) and std >= 0):
+            raise NasError(
+                f"a proxy must give a finite top-1 and deviation, but gave {top1} and {std} for "
+                f"network {key}. Check the proxy."
+            )
+        return Evaluation(key=key, ms=self.table.predict_ms(arch), top1=top1, top1_std=std)
+
+    def _keep(self, finished: Finished) -> None:
+        self.finished.append(finished)
+        evaluation = finished.evaluation
+        self._known.setdefault(evaluation.key, evaluation)
+        objective, target_ms = self.target.objective, self.target.target_ms
+        meets = evaluation.ms <= target_ms
+        if (objective.violation(evaluation.ms, target_ms) or 0) <= 0:
+            self._replace("value", finished, finished.values[0])
+        if meets:
+            self._replace("winner", finished, evaluation.cautious_top1(self.proxy.risk))
+
+    def _replace(self, role: str, finished: Finished, score: float) -> None:
+        best = self._best.get(role)
+        if best is None or score > self._score(role, best):
+            self._best[role] = finished
+
+    def _score(self, role: str, finished: Finished) -> float:
+        if role == "value":
+            return finished.values[0]
+        return finished.evaluation.cautious_top1(self.proxy.risk)
+
+
+def _study_in_memory(
+    directions: Sequence[Direction], sampler: BaseSampler, past: Sequence[FrozenTrial]
+) -> Study:
+    study = optuna.create_study(directions=list(directions), sampler=sampler)
+    study.add_trials(
+        create_trial(
+            state=TrialState.COMPLETE,
+            values=trial.values,
+            params=trial.params,
+            distributions=trial.distributions,
+            constraints=trial.constraints or None,
+        )
+        for trial in past
+    )
+    return study
