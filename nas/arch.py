@@ -12,7 +12,7 @@ import yaml
 from nas.errors import NasError, shown, unknown
 from nas.paths import find
 from nas.scaling import SCALINGS, scale
-from nas.text import check_keys, integer, read_yaml, write_text
+from nas.text import check_keys, integer, read_yaml, short_text, write_text
 
 ACT_WORDS = {"relu": "re", "relu6": "r6", "hswish": "hs", "none": "none"}
 OP_WORDS = {"conv": "conv", "separable": "sep", "mbconv": "mb", "head": "head"}
@@ -155,10 +155,10 @@ def _fields_of(text: str) -> dict[str, Any]:
     if op not in _OPS:
         raise unknown(f"op in layer {text!r}: word", op, _OPS)
     fields: dict[str, Any] = {}
-    for word in words:
-        for name, value in _field_of(word, text).items():
+    for part in words:
+        for name, value in _field_of(part, text).items():
             if name in fields:
-                raise NasError(f"layer {text!r} gives {name} twice, at {word!r}. Keep one.")
+                raise NasError(f"layer {text!r} gives {name} twice, at {part!r}. Keep one.")
             fields[name] = value
     needed = {"size", "out_channels"} if op == "head" else {"size", "out_channels", "act"}
     needed |= set() if op == "head" else {"kernel", "stride"}
@@ -255,7 +255,7 @@ class Arch:
             raise NasError(f"layers of {path} must be a list with one line a layer.")
         try:
             arch = cls(
-                name=str(content["name"]),
+                name=short_text(content["name"], "name"),
                 layers=tuple(map(Layer.parse, content["layers"])),
                 scaling=content.get("scaling", "mobilenet_v3"),
             )

@@ -130,7 +130,7 @@ def _run(entry: Callable[[], Any], failures: list[BaseException], config_name: s
         if failures:
             raise failures[0]
     except KeyboardInterrupt:
-        _say("interrupted", "The same command with the same hydra.run.dir= goes on from here.")
+        _say("interrupted", "What was finished is kept. Run the same command again to go on.")
         return EXIT_INTERRUPTED
     except (NasError, HydraException, OmegaConfBaseException, OSError) as error:
         if is_debugging:

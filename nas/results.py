@@ -16,7 +16,7 @@ from typing import IO, Any
 from nas.arch import Arch
 from nas.candidate import Candidate
 from nas.errors import NasError
-from nas.paths import PACKAGE, find
+from nas.paths import PACKAGE
 from nas.text import read_json, read_text, write_text
 
 TRIAL_COLUMNS = (
@@ -157,15 +157,6 @@ def environment() -> dict[str, Any]:
         "git_commit": _git_commit(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
-
-
-def published_top1(name: str) -> float | None:
-    """Return a baseline's ImageNet top-1 from its paper, in percent, where one is published."""
-    path = find("search_spaces/baselines", "published_top1", ".csv")
-    for row in csv.DictReader(read_text(path).splitlines()):
-        if row["name"] == name:
-            return float(row["top1"])
-    return None
 
 
 def _version(package: str) -> str | None:

@@ -15,7 +15,7 @@ from nas.errors import NasError, shown, unknown
 from nas.paths import find
 from nas.scaling import SCALINGS
 from nas.sections import SQUEEZES, Section, read_section
-from nas.text import check_keys, integer, read_yaml
+from nas.text import check_keys, integer, read_yaml, short_text
 
 KEYS = ("version", "name", "resolution", "num_classes", "stem", "stages", "head")
 OPTIONAL_KEYS = ("in_channels", "scaling", "squeeze", "reference")
@@ -162,7 +162,7 @@ class SearchSpace:
             raise NasError(f"{where} must have version 1, but has {shown(content['version'])}.")
         resolution = integer(content["resolution"], f"resolution of {where}", 8, 2048)
         return cls(
-            name=str(content["name"]),
+            name=short_text(content["name"], f"name of {where}"),
             resolution=resolution,
             in_channels=integer(
                 content.get("in_channels", 3), f"in_channels of {where}", 1, MAX_CHANNELS
@@ -182,9 +182,7 @@ def _scaling(content: Mapping[str, Any], where: str) -> str:
 
 def _reference(content: Mapping[str, Any], where: str) -> str | None:
     reference = content.get("reference")
-    if reference is not None and not isinstance(reference, str):
-        raise NasError(f"reference of {where} must name a network, but is {shown(reference)}.")
-    return reference
+    return None if reference is None else short_text(reference, f"reference of {where}")
 
 
 def _read_sections(content: Mapping[str, Any], where: str) -> tuple[Section, ...]:

@@ -21,7 +21,7 @@ class _StrictLoader(yaml.SafeLoader):
     """A safe loader that refuses a key written twice, anchors, aliases, tags and merge keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:
             raise NasError("YAML anchors (&name, *name) are not read. Write the value out.")
         if getattr(event, "tag", None) is not None:
@@ -30,9 +30,9 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for word, count in Counter(key.value for key in keys).items():
+        for name, count in Counter(key.value for key in keys).items():
             if count > 1:
-                raise NasError(f"key {shown(word)} is written twice. Keep one.")
+                raise NasError(f"key {shown(name)} is written twice. Keep one.")
         if any(key.tag == "tag:yaml.org,2002:merge" for key in keys):
             raise NasError("YAML merge keys (<<) are not read. Write the keys out.")
         return super().construct_mapping(node, deep)
@@ -109,16 +109,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return mapping(content, str(path))
 
 
-def _finite(word: str) -> float:
-    if not isfinite(float(word)):
-        raise NasError(f"numbers must be finite, but one is {word[:80]}")
-    return float(word)
+def _finite(number: str) -> float:
+    if not isfinite(float(number)):
+        raise NasError(f"numbers must be finite, but one is {number[:80]}")
+    return float(number)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for word, count in Counter(key for key, _ in pairs).items():
+    for name, count in Counter(key for key, _ in pairs).items():
         if count > 1:
-            raise NasError(f"key {shown(word)} is written twice")
+            raise NasError(f"key {shown(name)} is written twice")
     return dict(pairs)
 
 
@@ -150,4 +150,11 @@ def integer(value: object, where: str, least: int = 1, most: int = 10**6) -> int
     """Return `value` when it is an integer in [least, most]."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise NasError(f"{where} must be an integer from {least} to {most}, but is {shown(value)}.")
+    return value
+
+
+def short_text(value: object, where: str) -> str:
+    """Return `value` when it is a text of 1 to 200 characters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 200:
+        raise NasError(f"{where} must be 1 to 200 characters in quotes, but is {shown(value)}.")
     return value

@@ -28,6 +28,7 @@ from rich.progress import (
 from rich.table import Table
 
 from nas.arch import Arch, Layer
+from nas.baselines import baselines, scaled_baselines
 from nas.commands import command, require_choice, settings
 from nas.errors import NasError, unknown
 from nas.latency.cost_model import CostModel
@@ -101,8 +102,10 @@ def _layers(options: LatencySettings) -> list[Layer]:
     elif options.width != 1 or options.resolution is not None:
         raise NasError("width and resolution scale the network of arch=, but there is none.")
     else:
-        archs = [Arch.load(name) for name in names("search_spaces/baselines", ".yaml")]
-        spaces = SPACES if spaces is None else spaces
+        is_modelled = options.hardware.device == "modelled"
+        archs = [*scaled_baselines()] if is_modelled else baselines()
+        if spaces is None:
+            spaces = names("search_spaces", ".yaml") if is_modelled else SPACES
     found = [layer for name in spaces or () for layer in SearchSpace.load(name).layers()]
     return list(dict.fromkeys([*found, *(layer for arch in archs for layer in arch.layers)]))
 

@@ -8,6 +8,7 @@ let go by themselves away from the timed blocks, where nothing near binds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from nas.arch import Layer
 from nas.latency.terms import Array
 
 ORDERED = ("size", "in_channels", "mid_channels", "out_channels", "kernel", "se")
+_ordered = attrgetter(*ORDERED)
 # Comparing in chunks keeps the table of comparisons small: rows times anchors.
 CHUNK = 512
 Sizes = NDArray[np.int32]
@@ -31,13 +33,9 @@ def sizes_of(layers: Sequence[Layer]) -> Sizes:
     return np.array(rows, dtype=np.int32).reshape(-1, 2 + len(ORDERED))
 
 
-def _ordered(layer: Layer) -> tuple[int, ...]:
-    return tuple(getattr(layer, name) for name in ORDERED)
-
-
 def is_at_most(smaller: Sizes, larger: Sizes) -> NDArray[np.bool_]:
     """Return which blocks (rows) are comparable to and nowhere larger than others (columns)."""
-    result = smaller[:, None, 0] == larger[None, :, 0]
+    result: NDArray[np.bool_] = smaller[:, None, 0] == larger[None, :, 0]
     for column in range(1, smaller.shape[1]):
         result &= smaller[:, None, column] <= larger[None, :, column]
     return result
@@ -70,8 +68,8 @@ class Bounds:
         return result
 
     def _limits(self, anchors: Sizes, anchor_ms: Array, sizes: Sizes) -> tuple[Array, Array]:
-        below = np.where(is_at_most(anchors, sizes), anchor_ms[:, None], 0.0)
-        above = np.where(is_at_most(sizes, anchors), anchor_ms[None, :], np.inf)
-        low: Array = below.max(axis=0, initial=0.0)
+        below = np.where(is_at_most(anchors, sizes).T, anchor_ms, 0.0)
+        above = np.where(is_at_most(sizes, anchors), anchor_ms, np.inf)
+        low: Array = below.max(axis=1, initial=0.0)
         high: Array = above.min(axis=1, initial=np.inf)
         return low, high

@@ -1,6 +1,7 @@
 """Count what the primitives of layers do, and sum the cost model's terms over each layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from nas.ops import Op, ops_of
 PRICED_ACTS = ("relu", "relu6", "hswish")
 Columns = dict[str, Array]
 _FIELDS = ("size", "out_size", "in_channels", "out_channels", "kernel")
+_fields_of = attrgetter(*_FIELDS)
 
 
 def priced_ops(layer: Layer) -> tuple[Op, ...]:
@@ -35,19 +37,32 @@ def hswish_elements(blocks: Sequence[Sequence[Op]]) -> Array:
 
 def matrix(blocks: Sequence[Sequence[Op]], terms: Sequence[Term]) -> Array:
     """Return the sum of each term (columns) over the primitives of each block (rows)."""
+    result = np.zeros((len(blocks), len(terms)))
+    for group, owners, counts in _grouped(blocks):
+        for column, term in enumerate(terms):
+            if term.group == group:
+                result[:, column] = np.bincount(owners, term.values(counts), len(blocks))
+    return result
+
+
+def priced(blocks: Sequence[Sequence[Op]], prices: Mapping[Term, float]) -> Array:
+    """Return the sum of price times term over the primitives of each block: `matrix @ prices`."""
+    result = np.zeros(len(blocks))
+    for group, owners, counts in _grouped(blocks):
+        terms = [(term, price) for term, price in prices.items() if term.group == group]
+        costs = sum((price * term.values(counts) for term, price in terms), np.zeros(len(owners)))
+        result += np.bincount(owners, costs, len(blocks))
+    return result
+
+
+def _grouped(blocks: Sequence[Sequence[Op]]) -> Iterator[tuple[str, list[int], Counts]]:
     members: dict[str, list[tuple[int, Op]]] = {}
     for owner, ops in enumerate(blocks):
         for op in ops:
             for group in _groups_of(op):
                 members.setdefault(group, []).append((owner, op))
-    result = np.zeros((len(blocks), len(terms)))
-    counts = {group: _counts(group, [op for _, op in found]) for group, found in members.items()}
-    owners = {group: [owner for owner, _ in found] for group, found in members.items()}
-    for column, term in enumerate(terms):
-        if term.group in members:
-            values = term.values(counts[term.group])
-            result[:, column] = np.bincount(owners[term.group], values, len(blocks))
-    return result
+    for group, found in members.items():
+        yield group, [owner for owner, _ in found], _counts(group, [op for _, op in found])
 
 
 def _groups_of(op: Op) -> tuple[str, ...]:
@@ -56,7 +71,7 @@ def _groups_of(op: Op) -> tuple[str, ...]:
 
 
 def _counts(group: str, ops: Sequence[Op]) -> Counts:
-    fields = np.array([[getattr(op, name) for name in _FIELDS] for op in ops], dtype=np.float64)
+    fields = np.array([_fields_of(op) for op in ops], dtype=np.float64)
     columns = dict(zip(_FIELDS, fields.T, strict=True))
     return {"calls": np.ones(len(ops)), **_COUNTS[group](columns)}
 

@@ -1,6 +1,7 @@
 """Fit values that never fall from a smaller block to a larger one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,18 +33,18 @@ def isotonic(pairs: tuple[list[int], list[int]], target: Array, weight: Array) -
     The loss is the sum of weight times absolute error: outliers do not pull their neighbours.
     """
     n, n_pairs = len(target), len(pairs[0])
-    numbers = np.arange(n_pairs)
-    order = sp.coo_matrix(
-        (np.repeat([1.0, -1.0], n_pairs), (np.tile(numbers, 2), [*pairs[0], *pairs[1]])),
-        shape=(n_pairs, 2 * n),
-    )
+    rows = np.tile(np.arange(n_pairs), 2)
+    signs = np.repeat([1.0, -1.0], n_pairs)
+    columns = np.concatenate(pairs)
+    order = sp.coo_matrix((signs, (rows, columns)), shape=(n_pairs, 2 * n))
     one = sp.identity(n)
-    misses = [sp.hstack([one, -one]), sp.hstack([-one, -one])]
+    # The unknowns are the values and the absolute errors above and below the target.
+    rules: Any = sp.vstack([order, sp.hstack([one, -one]), sp.hstack([-one, -one])]).tocsr()
     solution = linprog(
         np.concatenate([np.zeros(n), weight]),
-        A_ub=sp.vstack([order, *misses]).tocsr(),
+        A_ub=rules,
         b_ub=np.concatenate([np.zeros(n_pairs), target, -target]),
-        bounds=(0, None),
+        bounds=(0.0, None),
         method="highs-ipm",
     )
     if solution.x is None:

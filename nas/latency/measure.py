@@ -8,17 +8,10 @@ from pathlib import Path
 from nas.arch import Layer
 from nas.latency.devices import Device, pinned
 from nas.latency.raw_times import appending, check_conditions, raw_times_path, read_raw_times
+from nas.latency.readings import ANCHOR, Reading, anchor_drift_percent, measurements
 from nas.latency.runtimes import Runtime, prepare_layer
 from nas.latency.table import VERSION, LatencyTable, Row
-from nas.latency.timing import (
-    ANCHOR,
-    Plan,
-    Reading,
-    anchor_drift_percent,
-    measurements,
-    n_visits,
-    time_rounds,
-)
+from nas.latency.timing import Plan, n_visits, time_rounds
 
 # A block of V3-Large's middle: neither call overhead nor the largest caches decide its time.
 ANCHOR_LAYER = Layer.parse("mb k3 80>184>80 s1 hs @14")

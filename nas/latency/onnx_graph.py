@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from nas.errors import NasError
@@ -22,14 +23,16 @@ Spec = tuple[str, Sequence[Tensor], dict[str, Any]]
 """ONNX operator, constant inputs after the variable ones, attributes."""
 
 
-def onnx_model(module: nn.Module, shape: Sequence[int]) -> bytes:
-    """Return the ONNX model of a module of this project at inference, for inputs of `shape`.
+def onnx_model(module: nn.Module, images: Tensor) -> bytes:
+    """Return the ONNX model of a module in eval mode, for inputs of the shape of `images`.
 
     Raises:
         NasError: it holds a part that has no ONNX form here, or onnx is not installed.
     """
     onnx = require("onnx", "latency")
     parts = dict(module.named_modules())
+    with torch.inference_mode():
+        results = module(images)
     nodes: list[Any] = []
     constants: list[Any] = []
     for node in fx.symbolic_trace(module).graph.nodes:
@@ -45,14 +48,18 @@ def onnx_model(module: nn.Module, shape: Sequence[int]) -> bytes:
     graph = onnx.helper.make_graph(
         nodes,
         type(module).__name__,
-        [onnx.helper.make_tensor_value_info(nodes[0].input[0], onnx.TensorProto.FLOAT, shape)],
-        [onnx.helper.make_tensor_value_info(nodes[-1].output[0], onnx.TensorProto.FLOAT, None)],
+        [_value(onnx, nodes[0].input[0], images)],
+        [_value(onnx, nodes[-1].output[0], results)],
         constants,
     )
     opset = onnx.helper.make_opsetid("", OPSET)
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _value(onnx: Any, name: str, tensor: Tensor) -> Any:
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, tensor.shape)
 
 
 def _spec_of(node: fx.Node, parts: dict[str, nn.Module]) -> Spec:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NasError
-from nas.latency.timing import Reading
+from nas.latency.readings import Reading
 from nas.text import read_text, write_text
 
 VERSION = "1"

@@ -71,7 +71,7 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        model = onnx_model(module, images.shape)
+        model = onnx_model(module, images)
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return _OnnxSession(session, ort.OrtValue.ortvalue_from_numpy(images.numpy()))
 

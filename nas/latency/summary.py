@@ -3,8 +3,8 @@
 from statistics import median
 
 from nas.arch import Arch
+from nas.latency.readings import STABLE_SPREAD
 from nas.latency.table import LatencyTable, Row
-from nas.latency.timing import STABLE_SPREAD
 
 REFERENCES = ("mobilenet_v3_large", "mobilenet_v3_small")
 N_SLOWEST = 5
@@ -28,9 +28,10 @@ def _trust(table: LatencyTable, measured: list[Row]) -> list[tuple[str, str]]:
         return []
     spreads = [row.iqr_ms / row.ms for row in measured]
     n_unstable = sum(spread >= STABLE_SPREAD for spread in spreads)
-    lines = [
-        ("median IQR / ms", f"{100 * median(spreads):.1f} %"),
-        ("unstable rows", f"{n_unstable} spread by {100 * STABLE_SPREAD:.0f} % or more"),
-    ]
-    drift = table.header.get("anchor_drift_percent")
-    return [*lines, ("anchor drift", f"{drift} %")] if drift else lines
+    lines = [("median IQR / ms", f"{100 * median(spreads):.1f} %")]
+    if "anchor_drift_percent" in table.header:
+        lines.append(("anchor drift", f"{table.header['anchor_drift_percent']} %"))
+    if n_unstable:
+        advice = "quiet the machine and measure again with fresh=true"
+        lines.append(("unstable rows", f"{n_unstable} (IQR of 10 % or more): {advice}"))
+    return lines

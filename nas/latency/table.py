@@ -93,8 +93,12 @@ class LatencyTable:
             return np.zeros(0)
         starts = np.cumsum([0, *(len(arch.layers) for arch in archs[:-1])])
         try:
-            layers = chain.from_iterable(arch.layers for arch in archs)
-            ms = np.fromiter(map(self._ms.__getitem__, layers), np.float64)
+            # Networks of a space share their layers: each is compared with the rows once, and found
+            # by its identity from then on.
+            layers = list(chain.from_iterable(arch.layers for arch in archs))
+            distinct = dict(zip(map(id, layers), layers, strict=True))
+            shared = {key: self._ms[layer] for key, layer in distinct.items()}
+            ms = np.fromiter(map(shared.__getitem__, map(id, layers)), np.float64)
         except KeyError:
             raise self._missing_error(archs, "these networks") from None
         return np.add.reduceat(ms, starts)

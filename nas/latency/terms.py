@@ -18,12 +18,17 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Counts = dict[str, Array]
 
-CHANNELS = (0, 16, 24, 32, 40, 48, 64, 72, 80, 96, 104, 112, 120, 128, 144, 160, 192, 240, 288)
-CHANNELS += (384, 576, 768, 1152)
-SIZES = (0, 4, 5, 6, 7, 8, 10, 11, 12, 14, 16, 20, 22, 24, 28, 32, 40, 44, 48, 56, 64, 80, 88, 96)
-SIZES += (112, 128)
+# Where ramps begin and end: wherever the timed blocks have values close enough to tell them apart.
+CHANNELS = (
+    *(0, 16, 24, 32, 40, 48, 64, 72, 80, 96, 104, 112, 120, 128, 144, 160, 192, 240, 288),
+    *(384, 576, 768, 1152),
+)
+SIZES = (
+    *(0, 4, 5, 6, 7, 8, 10, 11, 12, 14, 16, 20, 22, 24, 28, 32, 40, 44, 48, 56, 64, 80, 88, 96),
+    *(112, 128),
+)
 PIXELS = tuple(size**2 for size in SIZES)
-ELEMENTS = (0, *(1024 * 2**power for power in range(10)))
+ELEMENTS = (0, *(2**power for power in range(10, 20)))
 WEIGHTS = (*ELEMENTS, 2**20, 2**21)
 ROWS = (*range(0, 8192, 512), *range(8192, 16385, 1024))
 # Rows of a feature map that lie a multiple of 16 KiB apart compete for the same cache lines.

@@ -20,7 +20,7 @@ DEVICES = {"pixel_cpu": "pixel1_ms", "pixel4_cpu": "pixel4_ms", "pixel6_cpu": "p
 INTEGERS = ("h_in", "c_in", "c_out", "stride", "kernel", "se")
 COLUMNS = ("kind", *INTEGERS, "expand", "act", "shortcut")
 SHORTCUTS = ("none", "identity", "conv1x1", "avgpool2+conv1x1")
-MAX_ROWS = 200_000
+MIN_ROWS, MAX_ROWS = 100, 100_000
 N_CLASSES = 1000
 Row = Mapping[Any, Any]
 
@@ -74,8 +74,9 @@ def _read(path: Path) -> pd.DataFrame:
     missing = [name for name in (*COLUMNS, *DEVICES.values()) if name not in table.columns]
     if missing:
         raise NasError(f"{path} has no column {missing[0]!r}; it needs {', '.join(COLUMNS)}.")
-    if not 10 <= len(table) <= MAX_ROWS:
-        raise NasError(f"{path} must have 10 to {MAX_ROWS} rows to fit on, but has {len(table)}.")
+    if not MIN_ROWS <= len(table) <= MAX_ROWS:
+        rule = f"must have {MIN_ROWS} to {MAX_ROWS} rows to fit on"
+        raise NasError(f"{path} {rule}, but has {len(table)}.")
     for name in INTEGERS:
         if not pd.api.types.is_integer_dtype(table[name]):
             raise NasError(f"column {name} of {path} must hold integers alone. Correct the rows.")
@@ -106,7 +107,7 @@ def _parse(row: Row, where: str) -> tuple[tuple[Layer, ...], tuple[Op, ...]]:
 
 
 def _stem(row: Row) -> tuple[Layer, ...]:
-    channels = {"in_channels": int(row["c_in"]), "out_channels": int(row["c_out"])}
+    channels = _sizes(row, in_channels="c_in", out_channels="c_out")
     return (Layer(op="conv", **channels, **_window(row)),)
 
 
@@ -126,9 +127,7 @@ def _mbconv(row: Row) -> tuple[Layer, ...]:
 
 def _last_stage(row: Row) -> tuple[Layer, ...]:
     size, act, wide = int(row["h_in"]), row["act"], round(row["c_in"] * row["expand"])
-    expansion = Layer(
-        op="conv", in_channels=int(row["c_in"]), out_channels=wide, **_window(row)
-    )
+    expansion = Layer(op="conv", in_channels=int(row["c_in"]), out_channels=wide, **_window(row))
     head = Layer(
         op="head",
         size=size,
@@ -141,22 +140,27 @@ def _last_stage(row: Row) -> tuple[Layer, ...]:
 
 
 def _window(row: Row) -> dict[str, Any]:
-    sizes = {"size": "h_in", "kernel": "kernel", "stride": "stride"}
-    return {"act": row["act"], **{name: int(row[column]) for name, column in sizes.items()}}
+    return {"act": row["act"], **_sizes(row, size="h_in", kernel="kernel", stride="stride")}
+
+
+def _sizes(row: Row, **columns: str) -> dict[str, Any]:
+    return {name: int(row[column]) for name, column in columns.items()}
 
 
 def _shortcut(row: Row) -> tuple[Op, ...]:
     if "conv1x1" not in row["shortcut"]:
         return ()
-    size, end = int(row["h_in"]), -(-int(row["h_in"]) // int(row["stride"]))
-    ends = {"size": end, "out_size": end}
-    channels = {"in_channels": int(row["c_in"]), "out_channels": int(row["c_out"])}
-    pooled = {"size": size, "out_size": end, "in_channels": channels["in_channels"]}
-    pool = Op(kind="downsample", out_channels=channels["in_channels"], **pooled)
-    add = Op(kind="add", **ends, in_channels=int(row["c_out"]), out_channels=int(row["c_out"]))
-    # A core of stride 1 is charged for an addition already.
-    strided = (pool, add) if row["stride"] > 1 else ()
-    return (*strided, Op(kind="conv", **ends, **channels))
+    size, channels, out = int(row["h_in"]), int(row["c_in"]), int(row["c_out"])
+    end = -(-size // int(row["stride"]))
+    conv = Op(kind="conv", size=end, out_size=end, in_channels=channels, out_channels=out)
+    if row["stride"] == 1:
+        # A core of stride 1 is charged for the addition already.
+        return (conv,)
+    pool = Op(
+        kind="downsample", size=size, out_size=end, in_channels=channels, out_channels=channels
+    )
+    add = Op(kind="add", size=end, out_size=end, in_channels=out, out_channels=out)
+    return (pool, conv, add)
 
 
 _PARSERS: dict[str, Callable[[Row], tuple[Layer, ...]]] = {

@@ -24,11 +24,13 @@ IMAGENET_CLASSES = 1000
 
 _COSTS = ("log2_madds", "log2_params", "log2_classifier_inputs", "log2_resolution")
 _SHARES = ("hswish_share", "separable_share", "dense_share")
+_EXTREMES = ("narrowing", "largest_kernel", "log2_largest_expansion")
 _PER_LEVEL = ("depth", "log2_inner_width", "kernel", "se")
 _LEANS = ("expansion_lean", "kernel_lean", "se_lean", "widening")
 FEATURE_NAMES = (
     *_COSTS,
     *_SHARES,
+    *_EXTREMES,
     *(f"{name}_at_{level}" for level in LEVELS for name in _PER_LEVEL),
     *(f"{name}_at_{level}" for level in LEAN_LEVELS for name in _LEANS),
 )
@@ -38,6 +40,8 @@ log2_madds, log2_params: of the network with 1000 classes.
 log2_classifier_inputs: channels that reach the classifier. log2_resolution: pixels.
 hswish_share: share of the blocks' output channels that lie in blocks with h-swish.
 separable_share, dense_share: share of the blocks that are MobileNetV1's, dense convolutions.
+narrowing: octaves of width lost from block to block, past the first block.
+largest_kernel, log2_largest_expansion: of any block, where a mean would hide it.
 depth: blocks. log2_inner_width, kernel, se: means over the blocks of the level, the inner width
     being the depthwise convolution's channels (a level without blocks counts as an identity:
     the width before it, kernel 3, no se).
@@ -46,24 +50,26 @@ depth: blocks. log2_inner_width, kernel, se: means over the blocks of the level,
 widening: mean over the blocks of the level of log2 of the width, above the narrowest block's.
 """
 
-_N_TOTALS = 8
+_N_TOTALS = 9
 _N_LEVEL_SUMS = 9
 _N_SUMS = _N_TOTALS + len(LEVELS) * _N_LEVEL_SUMS
+_N_LEAST = len(LEVELS) + 2
 
 
 def features_of(archs: Sequence[Arch]) -> Array:
     """Return one row of `FEATURE_NAMES` for each arch."""
     pairs = [_reduced(arch) for arch in archs]
     sums = np.array([pair[0] for pair in pairs]).reshape(len(archs), _N_SUMS)
-    narrowest = np.array([pair[1] for pair in pairs]).reshape(len(archs), len(LEVELS))
+    least = np.array([pair[1] for pair in pairs]).reshape(len(archs), _N_LEAST)
     totals = sums[:, :_N_TOTALS]
     levels = sums[:, _N_TOTALS:].reshape(len(archs), len(LEVELS), _N_LEVEL_SUMS)
     resolutions = np.array([arch.resolution for arch in archs])
     costs = np.log2(np.column_stack([totals[:, :3], resolutions]))
     hswish = totals[:, 3] / np.maximum(totals[:, 4], 1)
     shares = totals[:, 5:7] / np.maximum(levels[:, :, 0].sum(axis=1, keepdims=True), 1)
-    of_levels = _level_features(levels, narrowest, totals[:, 7])
-    return np.column_stack([costs, hswish, shares, *of_levels])
+    extremes = np.column_stack([totals[:, 8], -least[:, :2]])
+    of_levels = _level_features(levels, least[:, 2:], totals[:, 7])
+    return np.column_stack([costs, hswish, shares, extremes, *of_levels])
 
 
 def _level_features(sums: Array, narrowest: Array, stem_width: Array) -> tuple[Array, Array]:
@@ -89,16 +95,20 @@ def _identity(width: Array) -> tuple[Array, ...]:
 
 
 def _reduced(arch: Arch) -> tuple[Array, Array]:
-    stem, *others = arch.layers
-    layers = [_row(layer, arch.resolution, is_stem=False) for layer in others]
-    rows = np.array([_row(stem, arch.resolution, is_stem=True), *layers])
+    rows = np.array(
+        [_row(layer, arch.resolution, min(n, 2)) for n, layer in enumerate(arch.layers)]
+    )
     return rows[:, :_N_SUMS].sum(axis=0), rows[:, _N_SUMS:].min(axis=0)
 
 
 @lru_cache(maxsize=65536)
-def _row(layer: Layer, resolution: int, *, is_stem: bool) -> Array:
-    """Return what a layer adds to all sums, then, by level, its log2 width for the minimum."""
-    row = np.zeros(_N_SUMS + len(LEVELS))
+def _row(layer: Layer, resolution: int, place: int) -> Array:
+    """Return what a layer adds to all sums, then what it enters for the minima.
+
+    `place` is 0 for the stem, 1 for the first block, which may narrow the stem, 2 for the others.
+    """
+    is_stem = place == 0
+    row = np.zeros(_N_SUMS + _N_LEAST)
     row[_N_SUMS:] = inf
     counted = _imagenet_twin(layer, is_stem)
     row[:2] = count_macs(counted), count_params(counted)
@@ -109,8 +119,11 @@ def _row(layer: Layer, resolution: int, *, is_stem: bool) -> Array:
         start = _N_TOTALS + level * _N_LEVEL_SUMS
         row[3:5] = layer.out_channels * (layer.act == "hswish"), layer.out_channels
         row[5:7] = layer.op == "separable", layer.op == "conv"
-        row[start : start + _N_LEVEL_SUMS] = 1, *_block_sums(layer)
-        row[_N_SUMS + level] = log2(layer.out_channels)
+        row[8] = max(0, log2(layer.in_channels / layer.out_channels)) if place > 1 else 0
+        sums = _block_sums(layer)
+        row[start : start + _N_LEVEL_SUMS] = 1, *sums
+        row[_N_SUMS : _N_SUMS + 2] = -layer.kernel, -sums[2]
+        row[_N_SUMS + 2 + level] = sums[0]
     row.flags.writeable = False
     return row
 

@@ -1,16 +1,16 @@
 """Fit the accuracy surrogate, and measure it on networks that it was not fitted on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
-from nas.proxies.accuracy_data import SHORT, Samples
+from nas.proxies.accuracy_data import Samples
 from nas.proxies.features import Array, features_of
 from nas.proxies.gaussian_process import posterior
-from nas.proxies.surrogate import Scaling, Surrogate, log_error
+from nas.proxies.surrogate import Scaling, Surrogate, expected_gain, log_error
 from nas.proxies.tuning import tune
 
 N_LANDMARKS = 1000
@@ -27,6 +27,14 @@ class Errors:
     predicted: Array
     doubt: Array
     truth: Array
+
+    @classmethod
+    def joined(cls, parts: Sequence["Errors"]) -> "Errors":
+        """Return the errors of all parts together."""
+        names = ("predicted", "doubt", "truth")
+        return cls(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        )
 
     @property
     def tau(self) -> float:
@@ -70,7 +78,7 @@ class SurrogateFit:
         """Return the surrogate of the samples in the mask `kept`, by default all."""
         mask = np.ones(len(self.samples), dtype=bool) if kept is None else kept
         features, is_short = self.features[mask], self.samples.is_short[mask]
-        targets = log_error(self.samples.top1[mask])
+        targets = log_error(self.samples.top1[mask]) - expected_gain(features)
         scaling = _scaling(features, is_short)
         points = scaling.standardised(features)
         tuned = tune(points, targets, is_short)

@@ -48,9 +48,10 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaussianProcess:
-    """A posterior seen through landmarks (the projected process of Seeger et al., 2003).
+    """A posterior seen through landmarks (the pseudo-inputs of Snelson and Ghahramani, 2005).
 
-    All observations speak, through the values at the landmarks. The mean, `weights` times the
+    All observations speak, through the values at the landmarks, the less the worse those tell
+    theirs. The mean, `weights` times the
     covariances with them, uses all landmarks; the doubt uses the first of them, one for each row
     of `shrink`, which can only make it larger.
     """
@@ -109,11 +110,14 @@ def posterior(
 def _project(kernel: Kernel, landmarks: Array, seen: Observations) -> tuple[Array, Array]:
     """Return the weights of the landmarks, and the root of the variance left once whitened."""
     whitening = _whitening(kernel, landmarks)
-    values = seen.scales[:, None] * (kernel(seen.points, landmarks) @ whitening.T)
+    values = kernel(seen.points, landmarks) @ whitening.T
+    unexplained = kernel.variances(seen.points) - np.einsum("ij,ij->i", values, values)
+    noises = np.sqrt(seen.noises**2 + seen.scales**2 * np.maximum(unexplained, 0))
     # The unknown shift comes first: what is left of the rest is then the inverse's last block.
-    rows = np.column_stack([OFFSET_STD * seen.is_shifted, values]) / seen.noises[:, None]
+    rows = np.column_stack([OFFSET_STD * seen.is_shifted, seen.scales[:, None] * values])
+    rows /= noises[:, None]
     inverse = np.linalg.inv(np.linalg.cholesky(np.eye(rows.shape[1]) + rows.T @ rows))
-    weights = inverse.T @ (inverse @ (rows.T @ (seen.targets / seen.noises)))
+    weights = inverse.T @ (inverse @ (rows.T @ (seen.targets / noises)))
     return whitening.T @ weights[1:], np.tril(inverse[1:, 1:])
 
 

@@ -77,7 +77,8 @@ def read_surrogate(path: Path) -> Content:
     table = _array(list(features.values()), (len(FEATURE_NAMES), len(_COLUMNS)), path, "features")
     columns = dict(zip(_COLUMNS, table.T, strict=True))
     numbers = {name: float(_array(content[name], (), path, name)) for name in _NUMBERS}
-    if min(*numbers.values(), *columns["scale"]) <= 0 or np.any(columns["lower"] > columns["upper"]):
+    is_ordered = np.all(columns["lower"] <= columns["upper"])
+    if min(*numbers.values(), *columns["scale"]) <= 0 or not is_ordered:
         raise NasError(f"{path} must hold scales above 0 and ranges from low to high. {_REFIT}")
     kernel = Kernel(
         slopes=columns["slope"],

@@ -5,18 +5,20 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
+from scipy.optimize import fmin_l_bfgs_b
 
 from nas.proxies.features import Array
 from nas.proxies.gaussian_process import OFFSET_STD, Kernel, Observations
 
 N_ROWS = 800
 """Short-trained networks that the numbers are tuned on; more change them little."""
-N_STEPS = 60
+N_STEPS = 80
 
 _LENGTH_PRIOR = -1.5
 """Expected log of slopes and inverse lengths: a feature matters little until data say so."""
 _SCALAR_PRIORS = (1.0, -1.2, -0.7, 0.0)
+_REACH = 5.0
+"""How far from its expected value a log may go: beyond, the covariance is singular."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +71,20 @@ def tune(points: Array, targets: Array, is_short: Any, seed: int = 0) -> Tuned:
         off = logs - start
         return value + 0.5 * float(off @ off), gradient + off
 
-    options = {"maxiter": N_STEPS}
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    return Tuned.from_logs(found.x)
+    bounds = [(log - _REACH, log + _REACH) for log in start]
+    found, _, _ = fmin_l_bfgs_b(objective, start, bounds=bounds, maxiter=N_STEPS)
+    tuned = Tuned.from_logs(found)
+    return replace(tuned, kernel=_without_constants(tuned.kernel, points))
+
+
+def _without_constants(kernel: Kernel, points: Array) -> Kernel:
+    """Return the kernel deaf to features that never varied: only the range speaks for them."""
+    varies = np.ptp(points, axis=0) > 0
+    return replace(
+        kernel,
+        slopes=kernel.slopes * varies,
+        inverse_lengths=kernel.inverse_lengths * varies,
+    )
 
 
 def _subset(is_short: Any, seed: int) -> Any:

@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     console = Console()
     table = LatencyTable.load(_table_name(options))
-    proxy: Proxy = make(options.proxy, f"proxy {choice('proxy')}")
+    proxy: Proxy = make(_without(options.proxy, "risk"), f"proxy {choice('proxy')}")
     targets = _targets(options, table, console)
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     identity = _identity(options, targets)
@@ -96,6 +96,10 @@ def main(cfg: DictConfig) -> None:
         run.execute()
     finally:
         journal.close()
+
+
+def _without(node: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in node.items() if name != key}
 
 
 def _check_numbers(options: SearchSettings) -> None:
@@ -165,7 +169,15 @@ def _target(
         target_ms=target_ms,
         objective=make(objective, f"objective {choice('objective')}"),
         n_trials=options.n_trials or int(options.sampler["n_trials"]),
+        risk=_risk(options),
     )
+
+
+def _risk(options: SearchSettings) -> float:
+    risk = options.proxy.get("risk", 0)
+    if not isinstance(risk, (int, float)) or not 0 <= risk <= 10:
+        raise NasError(f"proxy.risk must be from 0 to 10 standard deviations, but is {risk}.")
+    return float(risk)
 
 
 def _target_ms(options: SearchSettings, table: LatencyTable, space: SearchSpace) -> float:
@@ -181,7 +193,7 @@ def _target_ms(options: SearchSettings, table: LatencyTable, space: SearchSpace)
 
 
 def _sampler_maker(options: SearchSettings) -> Callable[[int], BaseSampler]:
-    node = {key: value for key, value in options.sampler.items() if key != "n_trials"}
+    node = _without(options.sampler, "n_trials")
     name = f"sampler {choice('sampler')}"
 
     def make_sampler(n_stored: int) -> BaseSampler:

@@ -93,9 +93,10 @@ class Journal:
         self._lines = _Lines(path)
         try:
             self._storage = JournalStorage(self._lines)
-        except NasError:
-            raise
         except Exception as error:  # Optuna's replay trusts every field of every record
+            self._lines.close()
+            if isinstance(error, NasError):
+                raise
             raise NasError(
                 f"{path} cannot be replayed: {error!r}. Start a new run folder."
             ) from error

@@ -4,20 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
-from nas.arch import Arch
+from nas.baselines import baselines, published_top1
 from nas.candidate import Candidate
 from nas.latency.table import LatencyTable
-from nas.paths import names
 from nas.report.page import StudyReport, render_report
-from nas.results import RunFolder, published_top1
+from nas.results import RunFolder
 from nas.search.records import Finished, Proxy
 from nas.search.study import TargetSearch
 from nas.text import write_text
 
 
-def baselines(table: LatencyTable, proxy: Proxy) -> tuple[list[Candidate], list[str]]:
+def hand_designed(table: LatencyTable, proxy: Proxy) -> tuple[list[Candidate], list[str]]:
     """Return the hand-designed networks, and the names of those that the table does not hold."""
-    archs = [Arch.load(name) for name in names("search_spaces/baselines", ".yaml")]
+    archs = baselines()
     covered = [arch for arch in archs if not table.missing(arch)]
     missing = [arch.name for arch in archs if arch not in covered]
     means, stds = proxy.predict(covered)
@@ -55,27 +54,27 @@ def candidate(search: TargetSearch, finished: Finished, group: str) -> Candidate
 def write_files(
     folder: RunFolder,
     searches: Sequence[TargetSearch],
-    hand_designed: Sequence[Candidate],
+    others: Sequence[Candidate],
     facts: Mapping[str, str],
     seconds: Mapping[str, float],
 ) -> list[Candidate]:
     """Write winners, fronts, comparison.csv and report.html; return the rows of the comparison."""
-    reports = [_report(search, hand_designed, seconds) for search in searches]
+    reports = [_report(search, others, seconds) for search in searches]
     for search, report in zip(searches, reports, strict=True):
         report.winner.arch.save(folder.winner_file(search.target.name))
         folder.save_front(search.target.name, [one.arch for one in report.front])
-    compared = [*(report.winner for report in reports), *hand_designed]
+    compared = [*(report.winner for report in reports), *others]
     folder.write_comparison(compared)
     title = f"Architecture search for {facts['hardware']}"
-    write_text(folder.report, render_report(title, facts, reports, hand_designed))
+    write_text(folder.report, render_report(title, facts, reports, others))
     return compared
 
 
 def _report(
-    search: TargetSearch, hand_designed: Sequence[Candidate], seconds: Mapping[str, float]
+    search: TargetSearch, others: Sequence[Candidate], seconds: Mapping[str, float]
 ) -> StudyReport:
     target = search.target
-    reference = [one for one in hand_designed if one.name == target.space.reference]
+    reference = [one for one in others if one.name == target.space.reference]
     winner = search.winner or search.front()[0]
     return StudyReport(
         name=target.name,

@@ -16,13 +16,7 @@ from nas.space import SearchSpace
 
 
 class Proxy(Protocol):
-    """Estimates the accuracy of networks without training them in full.
-
-    `risk` is how many standard deviations the search subtracts from the mean, so that it does not
-    run to where the proxy knows least.
-    """
-
-    risk: float
+    """Estimates the accuracy of networks without training them in full."""
 
     def predict(self, archs: Sequence[Arch]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and standard deviation of the top-1 of each arch, in percent."""
@@ -30,13 +24,18 @@ class Proxy(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What one study looks for."""
+    """What one study looks for.
+
+    `risk` is how many of the proxy's standard deviations are subtracted from its mean, so that the
+    search does not run to where the proxy knows least.
+    """
 
     name: str
     space: SearchSpace
     target_ms: float
     objective: Objective
     n_trials: int
+    risk: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ class Finished:
             "top1": one.top1,
             "top1_std": one.top1_std,
             "is_new": self.is_new,
-            "seconds": round(self.seconds, 6),
+            "seconds": self.seconds,
         }
 
     @classmethod

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from nas.arch import Arch
 from nas.latency.table import LatencyTable
 from nas.results import RunFolder, TrialsFile
-from nas.search.outcome import baselines, comparison_table, write_files
+from nas.search.outcome import comparison_table, hand_designed, write_files
 from nas.search.records import Proxy
 from nas.search.study import TargetSearch
 
@@ -51,6 +51,9 @@ class Run:
                     self._run(search, trials)
                 finally:
                     seconds[search.target.name] = time.perf_counter() - begun
+        except KeyboardInterrupt:
+            self.console.print(f"to go on, add hydra.run.dir={self.folder.path}", soft_wrap=True)
+            raise
         finally:
             trials.close()
             self._conclude(seconds)
@@ -75,8 +78,8 @@ class Run:
         searches = [search for search in self.searches if search.finished]
         if not searches:
             return
-        hand_designed, missing = baselines(self.table, self.proxy)
-        compared = write_files(self.folder, searches, hand_designed, self.facts, seconds)
+        others, missing = hand_designed(self.table, self.proxy)
+        compared = write_files(self.folder, searches, others, self.facts, seconds)
         self.console.print(comparison_table(compared))
         if missing:
             self.console.print(f"not in the table, so not compared: {', '.join(missing)}")

@@ -83,7 +83,7 @@ class TargetSearch:
     def front(self) -> list[Finished]:
         """Return the Pareto front of all trials, by rising ms."""
         evaluations = [one.evaluation for one in self.finished]
-        top1 = [one.cautious_top1(self.proxy.risk) for one in evaluations]
+        top1 = [one.cautious_top1(self.target.risk) for one in evaluations]
         return [self.finished[i] for i in pareto_front([one.ms for one in evaluations], top1)]
 
     def _run_one(self) -> Finished:
@@ -95,10 +95,10 @@ class TargetSearch:
         begun = time.perf_counter()
         is_new = key not in self._known
         evaluation = self._evaluate(arch, key) if is_new else self._known[key]
-        seconds = time.perf_counter() - begun
+        seconds = round(time.perf_counter() - begun, 6)
         objective, target_ms = self.target.objective, self.target.target_ms
         values = objective.values(
-            evaluation.cautious_top1(self.proxy.risk), evaluation.ms, target_ms
+            evaluation.cautious_top1(self.target.risk), evaluation.ms, target_ms
         )
         violation = objective.violation(evaluation.ms, target_ms)
         if violation is not None:
@@ -143,7 +143,7 @@ class TargetSearch:
         if (objective.violation(evaluation.ms, target_ms) or 0) <= 0:
             self._replace("value", finished, finished.values[0])
         if meets:
-            self._replace("winner", finished, evaluation.cautious_top1(self.proxy.risk))
+            self._replace("winner", finished, evaluation.cautious_top1(self.target.risk))
 
     def _replace(self, role: str, finished: Finished, score: float) -> None:
         best = self._best.get(role)
@@ -153,7 +153,7 @@ class TargetSearch:
     def _score(self, role: str, finished: Finished) -> float:
         if role == "value":
             return finished.values[0]
-        return finished.evaluation.cautious_top1(self.proxy.risk)
+        return finished.evaluation.cautious_top1(self.target.risk)
 
 
 def _study_in_memory(

@@ -1,0 +1,193 @@
+"""The floors: imports only point down, and the library keeps to safe and quiet calls."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from nas.paths import PACKAGE
+
+PLAIN = {
+    "nas",
+    "nas.arch",
+    "nas.candidate",
+    "nas.cost",
+    "nas.errors",
+    "nas.latency.table",
+    "nas.objective",
+    "nas.ops",
+    "nas.paths",
+    "nas.results",
+    "nas.scaling",
+    "nas.sections",
+    "nas.space",
+    "nas.text",
+}
+"""The lowest floor: plain data."""
+COMMAND_FILES = {"nas.commands", "nas.latency.fit", "nas.proxies.fit"}
+"""The highest floor, with every `__main__`: the command line."""
+COMMAND_PACKAGES = {"hydra", "omegaconf"}
+HEAVY = COMMAND_PACKAGES | {
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "optuna",
+    "pandas",
+    "rich",
+    "scipy",
+    "sklearn",
+    "torch",
+    "torchvision",
+}
+UNSAFE = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+SOURCES = {
+    path.relative_to(PACKAGE.parent).as_posix(): path
+    for folder in (PACKAGE, PACKAGE.parent / "benchmarks", Path(__file__).parent)
+    for path in sorted(folder.rglob("*.py"))
+}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def names_of(node: ast.AST) -> Iterator[str]:
+    """Yield the modules that an import statement may load, submodules included."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "relative import"
+        assert node.module is not None
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_typing_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports(node: ast.AST, *, at_load: bool) -> Iterator[str]:
+    """Yield what is imported for real, and where `at_load` says so not what functions import."""
+    for child in ast.iter_child_nodes(node):
+        if is_typing_only(child):
+            continue
+        if at_load and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        yield from names_of(child)
+        yield from imports(child, at_load=at_load)
+
+
+def loaded_by(module: str) -> set[str]:
+    """Return every module that loading `module` loads, through modules of ours."""
+    found, waiting = set[str](), [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        parents = name.split(".")
+        waiting += [".".join(parents[:end]) for end in range(1, len(parents))]
+        if name in MODULES:
+            waiting += imports(tree(MODULES[name]), at_load=True)
+    return found
+
+
+def packages(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+def test_the_lists_name_modules_that_exist() -> None:
+    assert set(MODULES) >= PLAIN | {"nas.commands"}
+
+
+def test_loading_is_followed_through_modules() -> None:
+    assert {"nas", "nas.network", "nas.arch", "torch"} <= loaded_by("nas.network.build")
+    assert "torch" not in loaded_by("nas")
+
+
+@pytest.mark.parametrize("module", sorted(PLAIN))
+def test_plain_data_loads_nothing_heavy(module: str) -> None:
+    assert packages(loaded_by(module)) & HEAVY == set()
+
+
+@pytest.mark.parametrize("module", sorted(PLAIN - {"nas"}))
+def test_plain_data_imports_plain_data(module: str) -> None:
+    every = set(imports(tree(MODULES[module]), at_load=False))
+    assert packages(every) & HEAVY == set()
+    assert {name for name in every if name in MODULES} <= PLAIN | {"nas.latency"}
+
+
+def is_command(module: str) -> bool:
+    return module in COMMAND_FILES or module.endswith("__main__")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_commands_know_hydra(module: str) -> None:
+    every = set(imports(tree(MODULES[module]), at_load=False))
+    if not is_command(module):
+        assert packages(every) & COMMAND_PACKAGES == set()
+        assert not {name for name in every if name in MODULES and is_command(name)}
+
+
+def test_import_of_the_package_is_light() -> None:
+    code = "import sys, nas; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert packages(set(done.stdout.split())) & HEAVY == set()
+
+
+def test_every_import_is_absolute_and_there() -> None:
+    for module, path in MODULES.items():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("nas"):
+                assert node.module in MODULES, f"{module} imports {node.module}"
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"nas.commands"}))
+def test_library_neither_prints_nor_exits(module: str) -> None:
+    silent = {"print", "exit", "quit", "input", "sys.exit", "os._exit", "breakpoint"}
+    assert {name for name, _ in calls(MODULES[module])} & silent == set()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_file_is_read_as_code(source: str) -> None:
+    path = SOURCES[source]
+    assert packages(set(imports(tree(path), at_load=False))) & UNSAFE == set()
+    for name, call in calls(path):
+        words = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert name not in ("eval", "exec", "compile", "os.system", "os.popen", "__import__")
+        assert words.get("shell", "False") == "False"
+        assert words.get("allow_pickle", "False") == "False"
+        if name == "torch.load":
+            assert words.get("weights_only") == "True"
+        if name.startswith("yaml."):
+            assert name in ("yaml.safe_load", "yaml.safe_dump", "yaml.load")
+        if name == "yaml.load":
+            assert ast.unparse(call.args[1]) in ("_StrictLoader", "yaml.SafeLoader")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_and_public_name_says_what_it_is(module: str) -> None:
+    content = tree(MODULES[module])
+    assert ast.get_docstring(content)
+    for node in content.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{module}.{node.name} has no docstring"

@@ -1,0 +1,146 @@
+"""The journal: Optuna's own reader is the truth for every record that we write ourselves."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import create_trial
+
+from nas.errors import NasError
+from nas.search.journal import Journal
+
+DISTRIBUTIONS: dict[str, BaseDistribution] = {
+    "kernel": CategoricalDistribution((3, 5)),
+    "act": CategoricalDistribution(("relu", "hswish")),
+}
+
+
+def write(journal: Journal, number: int, values: list[float], study: str = "large") -> None:
+    journal.add(
+        study,
+        params={"kernel": 3 + 2 * (number % 2), "act": "hswish"},
+        distributions=DISTRIBUTIONS,
+        values=values,
+        user_attrs={"key": f"net{number}", "ms": 1.5 * number},
+        constraints={"target_ms": number - 1.0},
+        started=datetime.now(UTC),
+    )
+
+
+def read_by_optuna(path: Path, study: str = "large") -> optuna.Study:
+    return optuna.load_study(
+        storage=JournalStorage(JournalFileBackend(str(path))), study_name=study
+    )
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 2.0]])
+def test_optuna_reads_the_records_that_it_would_have_written(
+    tmp_path: Path, values: list[float]
+) -> None:
+    journal = Journal(tmp_path / "study.journal")
+    directions: list[optuna.study.StudyDirection] = [optuna.study.StudyDirection.MAXIMIZE]
+    journal.trials("large", ["maximize"] * len(values))  # type: ignore[list-item]
+    for number in range(4):
+        write(journal, number, [value + number for value in values])
+    journal.close()
+
+    by_optuna = optuna.create_study(directions=directions * len(values))
+    for number in range(4):
+        by_optuna.add_trial(
+            create_trial(
+                values=[value + number for value in values],
+                params={"kernel": 3 + 2 * (number % 2), "act": "hswish"},
+                distributions=DISTRIBUTIONS,
+                user_attrs={"key": f"net{number}", "ms": 1.5 * number},
+                constraints={"target_ms": number - 1.0},
+            )
+        )
+    for ours, theirs in zip(
+        read_by_optuna(tmp_path / "study.journal").trials, by_optuna.trials, strict=True
+    ):
+        assert ours.number == theirs.number
+        assert ours.state == theirs.state
+        assert ours.values == theirs.values
+        assert ours.params == theirs.params
+        assert ours.distributions == theirs.distributions
+        assert ours.user_attrs == theirs.user_attrs
+        assert ours.constraints == theirs.constraints
+        assert ours.datetime_start is not None
+        assert ours.datetime_complete is not None
+        assert ours.datetime_start <= ours.datetime_complete
+
+
+def test_studies_share_a_file_and_go_on_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    for session in range(3):
+        journal = Journal(path)
+        for study in ("large", "small"):
+            kept = journal.trials(study, ["maximize"])
+            assert [trial.user_attrs["key"] for trial in kept] == [
+                f"net{number}" for number in range(session * 2)
+            ]
+        for number in (0, 1):
+            write(journal, session * 2 + number, [float(number)], "large")
+            write(journal, session * 2 + number, [float(number)], "small")
+        journal.close()
+    assert len(read_by_optuna(path, "small").trials) == 6
+
+
+def test_a_torn_last_line_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    journal = Journal(path)
+    journal.trials("large", ["maximize"])
+    write(journal, 0, [1.0])
+    write(journal, 1, [1.0])
+    journal.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    journal = Journal(path)
+    assert len(journal.trials("large", ["maximize"])) == 1
+    write(journal, 1, [1.0])
+    journal.close()
+    assert len(read_by_optuna(path).trials) == 2
+
+
+@pytest.mark.parametrize(
+    "content", ["not json\n", "[1]\n", '{"a": 1}\n', '{"op_code": 4}\n', '{"op_code": 99}\n']
+)
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "study.journal"
+    path.write_text(content)
+    with pytest.raises(NasError, match="run folder"):
+        Journal(path)
+
+
+def test_other_directions_are_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "study.journal")
+    journal.trials("large", ["maximize"])
+    with pytest.raises(NasError, match="is to maximize, not to maximize, minimize"):
+        journal.trials("large", ["maximize", "minimize"])
+    journal.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked there")
+def test_a_second_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "study.journal")
+    code = (
+        "import sys; from pathlib import Path; from nas.search.journal import Journal\n"
+        "Journal(Path(sys.argv[1]))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "study.journal")],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        check=False,
+    )
+    assert other.returncode == 1
+    assert "being written by another search" in other.stderr
+    journal.close()
