@@ -4,7 +4,8 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -36,6 +37,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
         @functools.wraps(task)
         def run() -> None:
+            failures.clear()
             sys.argv[1:] = _arguments(sys.argv[1:])
             sys.exit(_run(entry, failures, config_name))
 
@@ -123,21 +125,33 @@ def _arguments(arguments: list[str]) -> list[str]:
 
 def _run(entry: Callable[[], Any], failures: list[BaseException], config_name: str) -> int:
     is_debugging = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    # Hydra would print a traceback of its own; with this it hands the error to us.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        entry()
+        with _errors_from_hydra():
+            entry()
         if failures:
             raise failures[0]
     except KeyboardInterrupt:
         _say("interrupted", "What was finished is kept. Run the same command again to go on.")
         return EXIT_INTERRUPTED
-    except (NasError, HydraException, OmegaConfBaseException, OSError) as error:
-        if is_debugging:
+    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        # Hydra raises a bare ValueError for some words; any other is ours to mend.
+        if is_debugging or (type(error) is ValueError and all(map(_is_option, sys.argv[1:]))):
             raise
         _say("error", _explain(error, config_name))
         return EXIT_USER_ERROR
     return 0
+
+
+@contextmanager
+def _errors_from_hydra() -> Iterator[None]:
+    # Hydra would print a traceback of its own; with this variable it hands the error to us.
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
 
 
 def _say(kind: str, text: str) -> None:
@@ -153,11 +167,20 @@ def _explain(error: Exception, config_name: str) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}. Check path and disk."
     text = str(error)
+    word = next((word for word in sys.argv[1:] if not _is_option(word)), None)
+    if word is not None:
+        return f"options are written key=value, but one is {word!r}. Correct it."
     key = re.search(r"Could not override '([^'@]+)", text)
     if key:
         return str(unknown("option", key.group(1), _options(config_name, key.group(1))))
     cause = f" {error.__cause__}" if error.__cause__ else ""
     return " ".join(f"{text}{cause}".split())[:600]
+
+
+def _is_option(word: str) -> bool:
+    return (
+        word.startswith(("-", "~")) or re.fullmatch(r"\+{0,2}[\w./@:-]+=.*", word, re.S) is not None
+    )
 
 
 def _options(config_name: str, wanted: str) -> list[str]:
@@ -172,7 +195,7 @@ def _options(config_name: str, wanted: str) -> list[str]:
     }
     group, _, inner = wanted.partition(".")
     for word in sys.argv[1:]:
-        if word.lstrip("+").startswith(f"{group}="):
+        if group in groups and word.lstrip("+").startswith(f"{group}="):
             groups[group] = word.partition("=")[2]
     if inner and group in groups:
         files = [place / group / f"{groups[group]}.yaml" for place in _places()]

@@ -256,12 +256,16 @@ def test_the_shipped_figures_meet_the_targets(device: str) -> None:
     assert all(errors[kind] <= target for kind, target in TARGETS[device].items())
 
 
-def test_thousands_of_layers_take_less_than_a_second() -> None:
+def test_thousands_of_layers_are_predicted_in_half_a_second() -> None:
     rng, model = np.random.default_rng(3), load("pixel4_cpu")
     layers = [random_block(rng) for _ in range(3000)]
-    start = time.perf_counter()
-    model.predict_many_ms(layers)
-    assert time.perf_counter() - start < 1.0
+    took_s = []
+    for _ in range(3):
+        # Time of this process alone, and the least of three: other work on the machine adds to it.
+        start = time.process_time()
+        model.predict_many_ms(layers)
+        took_s.append(time.process_time() - start)
+    assert min(took_s) < 0.5
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="needs published_models.csv")

@@ -130,7 +130,6 @@ def test_covering_pairs_are_the_nearest_comparable_blocks() -> None:
 def test_hswish_takes_the_published_share_of_the_all_relu_time() -> None:
     effect = HswishEffect.published()
     model = CostModel(device="d", terms={"conv.calls": 1.0}, hswish_ms=0.0)
-    # 32 convolutions in the 17 layers: the first one, 14 expansions, 15 projections, the last two.
     all_relu_ms = model.predict_many_ms(effect.all_relu).sum()
     added = effect.per_element_ms(model) * effect.elements / all_relu_ms
     assert len(added) == len(HSWISH_MS)

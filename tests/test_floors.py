@@ -14,6 +14,7 @@ from nas.paths import PACKAGE
 PLAIN = {
     "nas",
     "nas.arch",
+    "nas.baselines",
     "nas.candidate",
     "nas.cost",
     "nas.errors",

@@ -46,7 +46,7 @@ def test_optuna_reads_the_records_that_it_would_have_written(
 ) -> None:
     journal = Journal(tmp_path / "study.journal")
     directions: list[optuna.study.StudyDirection] = [optuna.study.StudyDirection.MAXIMIZE]
-    journal.trials("large", ["maximize"] * len(values))  # type: ignore[list-item]
+    journal.trials("large", ["maximize"] * len(values))
     for number in range(4):
         write(journal, number, [value + number for value in values])
     journal.close()

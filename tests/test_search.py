@@ -21,6 +21,7 @@ from nas.latency.table import LatencyTable
 from nas.objective import pareto_front
 from nas.paths import SHIPPED
 from nas.search.__main__ import main
+from nas.space import SearchSpace
 
 Command = Callable[..., tuple[int, str, str]]
 QUICK = ("+hardware=pixel_cpu", "n_trials=60", "hydra.run.dir=run")
@@ -72,8 +73,12 @@ def journalled(folder: Path, study: str) -> list[str]:
 
 
 def in_csv(folder: Path, study: str) -> list[str]:
-    rows = csv.DictReader((folder / "run/trials.csv").read_text().splitlines())
+    rows = read_csv(folder / "run/trials.csv")
     return [row["key"] for row in rows if row["study"] == study]
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 def test_every_file_of_the_run_folder(search: Command, tmp_path: Path) -> None:
@@ -81,7 +86,7 @@ def test_every_file_of_the_run_folder(search: Command, tmp_path: Path) -> None:
     assert (status, err) == (0, "")
     run = tmp_path / "run"
     table = LatencyTable.load("pixel_cpu")
-    compared = {row["name"]: row for row in csv.DictReader((run / "comparison.csv").open())}
+    compared = {row["name"]: row for row in read_csv(run / "comparison.csv")}
     for study in ("large", "small"):
         winner = Arch.load(run / f"winners/{study}.yaml")
         row = compared[study]
@@ -98,13 +103,13 @@ def test_every_file_of_the_run_folder(search: Command, tmp_path: Path) -> None:
     assert environment["packages"]["optuna"] == optuna.__version__
     assert (run / ".hydra/config.yaml").exists()
     assert "<html" in (run / "report.html").read_text()
-    assert "reachable" in out or " to " in out
-    assert str(run / "report.html") in out.replace("\n", "") or "report" in out
+    assert "all in table pixel_cpu" in out
+    assert "report" in out
 
 
 def _figures(run: Path, study: str) -> tuple[list[float], list[float]]:
-    rows = [r for r in csv.DictReader((run / "trials.csv").open()) if r["study"] == study]
-    risk = 1.0
+    rows = [row for row in read_csv(run / "trials.csv") if row["study"] == study]
+    risk = 0.25
     ms = [float(row["ms"]) for row in rows]
     return ms, [float(row["top1"]) - risk * float(row["top1_std"]) for row in rows]
 
@@ -171,23 +176,13 @@ def test_every_objective_with_every_sampler(
     assert (tmp_path / "run/winners/small.yaml").exists()
 
 
-@pytest.mark.parametrize(("space", "target_ms"), [("tiny", 1.5), ("mnasnet", None)])
-def test_another_space(
-    search: Command, tmp_path: Path, space: str, target_ms: float | None
-) -> None:
-    target = [f"target_ms={target_ms}"] if target_ms else []
+@pytest.mark.parametrize(("space", "needs_target"), [("tiny", True), ("mnasnet", False)])
+def test_another_space(search: Command, tmp_path: Path, space: str, needs_target: bool) -> None:
+    low, high = LatencyTable.load("pixel_cpu").bounds_ms(SearchSpace.load(space))
+    target = [f"target_ms={(low + high) / 2}"] if needs_target else []
     options = ("+hardware=pixel_cpu", f"space={space}", "n_trials=12", "hydra.run.dir=run")
-    if target:
-        low, high = LatencyTable.load("pixel_cpu").bounds_ms(_space(space))
-        target = [f"target_ms={(low + high) / 2}"]
     assert search(*options, *target)[0] == 0
     assert (tmp_path / f"run/winners/{space}.yaml").exists()
-
-
-def _space(name: str):  # type: ignore[no-untyped-def]
-    from nas.space import SearchSpace
-
-    return SearchSpace.load(name)
 
 
 WRONG_OPTIONS = [
@@ -231,7 +226,7 @@ def test_wrong_options_end_as_one_screen(
     assert len(err.splitlines()) < 20
 
 
-WRONG_TABLES = {
+WRONG_TABLES: dict[str, tuple[Callable[[list[str]], list[str]], str]] = {
     "missing row": (lambda lines: lines[:60], "has no row for"),
     "duplicate row": (lambda lines: [*lines, lines[-1]], "a layer may have one row"),
     "negative": (lambda lines: [*lines[:-1], _with_ms(lines[-1], "-1")], "is '-1'"),
