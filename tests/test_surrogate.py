@@ -271,12 +271,15 @@ def test_short_attack_is_inside_of_the_fitted_range_or_doubted(surrogate: Surrog
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_long_attack_ends_inside_of_the_fitted_range(surrogate: Surrogate, seed: int) -> None:
-    winner = attack(surrogate, 50_000, seed)
-    means, doubts = surrogate.predict([winner])
-    assert surrogate.range_violations(winner) == []
-    assert means[0] - doubts[0] < MOST_BELIEVABLE
+def test_long_attacks_gain_nothing_outside_of_the_fitted_range(surrogate: Surrogate) -> None:
+    winners = [attack(surrogate, 50_000, seed) for seed in range(5)]
+    means, doubts = surrogate.predict(winners)
+    is_inside = np.array([surrogate.range_violations(winner) == [] for winner in winners])
+    merits = means - doubts
+    assert is_inside[np.argmax(merits)]
+    assert merits.max() < MOST_BELIEVABLE
+    # Evolution can get stuck outside, where it takes several stages to come in: the doubt says so.
+    assert (merits[~is_inside] < merits[is_inside].max() - LEAVING_DOUBT).all()
 
 
 def test_file_round_trip(surrogate: Surrogate, tmp_path: Path) -> None:
