@@ -146,7 +146,8 @@ def _modelled(
     if known:
         table = extended(known, layers, cost_model)
     else:
-        table = modelled_table(path.stem, layers, cost_model, _modelled_header(hardware))
+        header = _modelled_header(hardware, cost_model)
+        table = modelled_table(path.stem, layers, cost_model, header)
     table.save(path)
     return table
 
@@ -158,7 +159,9 @@ def _known(path: Path) -> LatencyTable | None:
     return LatencyTable.load(found[0]) if found else None
 
 
-def _modelled_header(hardware: HardwareSettings) -> dict[str, str]:
+def _modelled_header(hardware: HardwareSettings, cost_model: CostModel) -> dict[str, str]:
+    errors = cost_model.provenance.get("mean_errors_percent", {}).get("a fifth of the rows", {})
+    figures = ", ".join(f"{kind} {error:.2f} %" for kind, error in errors.items())
     return {
         "device": hardware.name,
         "cpu": hardware.description,
@@ -166,6 +169,8 @@ def _modelled_header(hardware: HardwareSettings) -> dict[str, str]:
         "threads": str(hardware.threads),
         "dtype": hardware.dtype,
         "batch": "1",
+        "fitted_on": str(cost_model.provenance.get("source", "unknown")),
+        "error": f"mean on timed blocks left out in cross-validation: {figures or 'unknown'}",
         "date": date.today().isoformat(),
     }
 
