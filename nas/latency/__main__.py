@@ -80,7 +80,7 @@ class LatencySettings:
 @command("latency")
 def main(cfg: DictConfig) -> None:
     """Measure or model the layers, write the table and say what it holds."""
-    require_choice(cfg, "hardware", "nas.latency")
+    require_choice(cfg, "hardware", "nas.latency", like="host_cpu")
     options = settings(cfg, LatencySettings)
     hardware = options.hardware
     if hardware.device not in _WRITERS:

@@ -1,0 +1,94 @@
+"""The README: its Python runs, and so does every command, in order, on a fresh clone."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+    if line.split("#")[0].strip()
+]
+# The tests that CI runs by this command cannot run themselves; see test_ci_runs_the_test_command.
+TEST_COMMAND = "make test"
+
+
+def shortened(command: str) -> str:
+    """Return the command with less work, but for the one that a newcomer types first."""
+    if command.startswith("python -m nas.search"):
+        return f"{command} n_trials=15"
+    if command.startswith("python -m nas.latency +hardware=host_cpu"):
+        return f"{command} rounds=1 warmups=1 runs=1"
+    return command
+
+
+def test_the_first_screen_has_two_commands_that_do_all() -> None:
+    assert COMMANDS[:2] == ["make search", TEST_COMMAND]
+
+
+def test_ci_runs_the_test_command() -> None:
+    assert TEST_COMMAND in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_python_runs() -> None:
+    for block in re.findall(r"```python\n(.*?)```", README, re.S):
+        done = subprocess.run(
+            [sys.executable, "-c", block], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "mb k5 24>96>40" in done.stdout
+
+
+def test_files_that_it_names_exist() -> None:
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    "command",
+    [line for line in COMMANDS if line.startswith("python -m nas.search +hardware=pixel")],
+)
+def test_a_search_of_the_readme_runs(tmp_path: Path, command: str) -> None:
+    words = shortened(command).split()
+    done = subprocess.run(
+        [sys.executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("runs/search/*/report.html"))
+
+
+@pytest.mark.slow
+def test_every_command_runs_on_a_fresh_clone(tmp_path: Path) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    clone = tmp_path / "project"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    script = "\n".join(
+        command if command == "make search" else shortened(command)
+        for command in COMMANDS
+        if command != TEST_COMMAND
+    )
+    kept = {name: value for name, value in os.environ.items() if "VIRTUAL_ENV" not in name}
+    path = os.pathsep.join(
+        place for place in kept["PATH"].split(os.pathsep) if ".venv" not in place
+    )
+    done = subprocess.run(
+        ["bash", "-eux", "-c", script],
+        cwd=clone,
+        env={**kept, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first = min((clone / "runs/search").glob("2*"))
+    assert (first / "winners/large.yaml").exists()
+    assert (clone / "runs/search/mine/report.html").exists()
+    assert (clone / "latency_tables/host_cpu.csv").exists()
