@@ -3,15 +3,17 @@
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -24,7 +26,10 @@ from nas.text import read_yaml
 CONF = SHIPPED / "conf"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+MAX_SHOWN = 1500
 Settings = TypeVar("Settings")
+_USER_ERRORS = (NasError, OSError, HydraException, OmegaConfBaseException)
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -38,7 +43,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         @functools.wraps(task)
         def run() -> None:
             failures.clear()
-            sys.argv[1:] = _arguments(sys.argv[1:])
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, TextIOWrapper):  # a terminal may know ASCII alone
+                    stream.reconfigure(errors="replace")
             sys.exit(_run(entry, failures, config_name))
 
         return run
@@ -66,11 +73,8 @@ def require_choice(cfg: DictConfig, group: str, module: str, like: str = "pixel_
     It ends with a command to type: `python -m <module> +<group>=<like>`.
     """
     if cfg.get(group) is None:
-        choices = sorted(
-            path.stem for place in _places() for path in (place / group).glob("*.yaml")
-        )
         raise NasError(
-            f"{group} must be chosen. Known: {', '.join(choices)}. "
+            f"{group} must be chosen. Known: {', '.join(_choices(group))}. "
             f"Type: python -m {module} +{group}={like}"
         )
 
@@ -80,31 +84,38 @@ def choice(group: str) -> str:
     return str(HydraConfig.get().runtime.choices[group])
 
 
-def make(node: Any, what: str) -> Any:
-    """Build the object that a config node's `_target_` names.
+def make(node: Any, what: str, needs: str) -> Any:
+    """Build the object that a config node's `_target_` names; `needs` is what it must have.
 
     Raises:
-        NasError: the target is missing, or does not take these values.
+        NasError: the target is missing, does not take these values or makes something else.
     """
     try:
-        return hydra.utils.instantiate(node)
+        made = hydra.utils.instantiate(node)
     except HydraException as error:
         cause = error.__cause__ or error
         if isinstance(cause, NasError):
             raise cause from error
-        raise NasError(f"{what} cannot be made: {str(cause).splitlines()[0]}") from error
+        reason = " ".join(str(cause).split())[:300]
+        raise NasError(f"{what} cannot be made: {reason}. Correct its options.") from error
+    if not hasattr(made, needs):
+        raise NasError(
+            f"{what} must have `{needs}`, but its _target_ makes a {type(made).__name__}. "
+            "Correct its _target_."
+        )
+    return made
 
 
 def _keeping(
     task: Callable[[DictConfig], None], failures: list[BaseException]
 ) -> Callable[[DictConfig], None]:
-    # Hydra announces every exception of a job in lines of its own; those that a user can cause
-    # are kept from it.
+    # Hydra announces every exception of a job in lines of its own; so they are kept from it, and
+    # what still comes from it is about the options.
     @functools.wraps(task)
     def keeping(cfg: DictConfig) -> None:
         try:
             task(cfg)
-        except (NasError, OSError, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:
             failures.append(error)
 
     return keeping
@@ -113,6 +124,10 @@ def _keeping(
 def _places() -> list[Path]:
     own = Path.cwd() / "conf"
     return [CONF, own] if own.is_dir() and own != CONF else [CONF]
+
+
+def _choices(group: str) -> list[str]:
+    return sorted(path.stem for place in _places() for path in (place / group).glob("*.yaml"))
 
 
 def _arguments(arguments: list[str]) -> list[str]:
@@ -125,17 +140,26 @@ def _arguments(arguments: list[str]) -> list[str]:
 
 def _run(entry: Callable[[], Any], failures: list[BaseException], config_name: str) -> int:
     is_debugging = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # A terminated command ends as an interrupted one does: with what is finished written out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        sys.argv[1:] = _arguments(sys.argv[1:])
         with _errors_from_hydra():
             entry()
         if failures:
             raise failures[0]
+        if sys.stdout is not None:  # it was closed before the start
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has enough; at exit Python would complain of what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         _say("interrupted", "What was finished is kept. Run the same command again to go on.")
         return EXIT_INTERRUPTED
-    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        # Hydra raises a bare ValueError for some words; any other is ours to mend.
-        if is_debugging or (type(error) is ValueError and all(map(_is_option, sys.argv[1:]))):
+    except Exception as error:
+        # Hydra raises any type for some words; from the task itself most are ours to mend.
+        if is_debugging or (failures and not isinstance(error, _USER_ERRORS)):
             raise
         _say("error", _explain(error, config_name))
         return EXIT_USER_ERROR
@@ -155,7 +179,9 @@ def _errors_from_hydra() -> Iterator[None]:
 
 
 def _say(kind: str, text: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]{kind}:[/] {escape(text)}")
+    shown = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]} ... {text[-300:]}"
+    console = Console(stderr=True, soft_wrap=True, emoji=False, highlight=False)
+    console.print(f"[bold red]{kind}:[/] {escape(shown)}")
 
 
 def _explain(error: Exception, config_name: str) -> str:
@@ -164,15 +190,25 @@ def _explain(error: Exception, config_name: str) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return str(unknown(group or "config", name, error.options))
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"{error.filename or 'the system'}: {error.strerror or error}. Check path and disk."
     text = str(error)
     word = next((word for word in sys.argv[1:] if not _is_option(word)), None)
     if word is not None:
         return f"options are written key=value, but one is {word!r}. Correct it."
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} is not an option that can be read. Put what is not a plain word in "
+            "two quotes: \"key='value'\"."
+        )
+    for group in (word[:-5].lstrip("+") for word in sys.argv[1:] if word.endswith("=null")):
+        if "Config group override" in text and _choices(group):
+            return str(unknown(group, "null", _choices(group)))
     key = re.search(r"Could not override '([^'@]+)", text)
     if key:
         return str(unknown("option", key.group(1), _options(config_name, key.group(1))))
+    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+        text = f"the config cannot be read: {text}. Check the options and the files of ./conf."
     cause = f" {error.__cause__}" if error.__cause__ else ""
     return " ".join(f"{text}{cause}".split())[:600]
 

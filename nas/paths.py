@@ -19,7 +19,12 @@ def folders(kind: str) -> list[Path]:
 def names(kind: str, suffix: str) -> list[str]:
     """Return the names of all files of `kind` that end in `suffix`."""
     return sorted(
-        {path.name[: -len(suffix)] for place in folders(kind) for path in place.glob(f"*{suffix}")}
+        {
+            path.name[: -len(suffix)]
+            for place in folders(kind)
+            for path in place.glob(f"*{suffix}")
+            if _is_file(path)
+        }
     )
 
 

@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +18,7 @@ from nas.arch import Arch
 from nas.candidate import Candidate
 from nas.errors import NasError
 from nas.paths import PACKAGE
-from nas.text import read_json, read_text, write_text
+from nas.text import mapping, read_json, read_text, write_text
 
 TRIAL_COLUMNS = (
     "study",
@@ -77,14 +78,15 @@ class RunFolder:
             NasError: the folder's search had another space, table, proxy, objective or seed.
         """
         if self.environment.exists():
-            before = read_json(self.environment).get("search", {})
+            content = read_json(self.environment)
+            before = mapping(content.get("search"), f"search of {self.environment}")
             for name, value in identity.items():
                 if before.get(name) != value:
                     raise NasError(
                         f"{self.path} holds a search with {name} {before.get(name)}, not {value}. "
                         "Give the same options to continue it, or another hydra.run.dir=."
                     )
-        elif self.journal.exists():
+        elif self.journal.exists() and self.journal.stat().st_size:
             raise NasError(
                 f"{self.path} has a journal but no environment.json, so its search cannot be "
                 "continued. Choose another hydra.run.dir=."
@@ -134,12 +136,19 @@ class TrialsFile:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append one trial."""
-        self._writer.writerow(row)
-        self._file.flush()
+        try:
+            self._writer.writerow(row)
+            self._file.flush()
+        except OSError as error:
+            raise NasError(
+                f"{self._file.name} cannot be written: {error.strerror}. Make room and run the "
+                "same command again to go on."
+            ) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; a line that could not be written comes back from the journal."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def file_hash(path: Path) -> str:

@@ -45,6 +45,8 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         NasError: the file is missing, unreadable, too large or not UTF-8.
     """
     try:
+        if not path.is_file() and path.exists():
+            raise NasError(f"{path} must be a file, but is a folder or a device. Check the path.")
         if path.stat().st_size > max_bytes:
             raise NasError(
                 f"{path} must be at most {max_bytes:,} bytes, but has {path.stat().st_size:,}."

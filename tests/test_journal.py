@@ -1,5 +1,7 @@
 """The journal: Optuna's own reader is the truth for every record that we write ourselves."""
 
+import errno
+import io
 import os
 import subprocess
 import sys
@@ -110,13 +112,43 @@ def test_a_torn_last_line_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["not json\n", "[1]\n", '{"a": 1}\n', '{"op_code": 4}\n', '{"op_code": 99}\n']
+    "content",
+    [
+        "not json\n",
+        "[1]\n",
+        '{"a": 1}\n',
+        '{"op_code": 4}\n',
+        '{"op_code": 99}\n',
+        "\xff" * 9999 + "\n",
+    ],
 )
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "study.journal"
-    path.write_text(content)
-    with pytest.raises(NasError, match="run folder"):
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(NasError, match="run folder") as raised:
         Journal(path)
+    assert len(str(raised.value)) < 500
+
+
+def test_a_full_disk_keeps_the_finished_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "study.journal"
+    journal = Journal(path)
+    journal.trials("large", ["maximize"])
+    write(journal, 0, [1.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(journal._lines, "_file", Full())
+        with pytest.raises(NasError, match=r"No space left.*kept.*same command again"):
+            write(journal, 1, [1.0])
+    journal.close()
+    journal = Journal(path)
+    assert len(journal.trials("large", ["maximize"])) == 1
+    journal.close()
 
 
 def test_other_directions_are_refused(tmp_path: Path) -> None:

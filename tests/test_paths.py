@@ -64,5 +64,8 @@ def test_unknown_name_lists_the_known(own: Path, name: str) -> None:
 
 def test_folder_is_no_file(own: Path) -> None:
     (own / "folder.yaml").mkdir()
-    with pytest.raises(NasError, match="unknown name"):
-        find(SPACE, "folder", ".yaml")
+    (own / "loop.yaml").symlink_to(own / "loop.yaml")
+    for name in ("folder", "loop"):
+        assert name not in names(SPACE, ".yaml")
+        with pytest.raises(NasError, match=r"unknown name .*Known: mnasnet"):
+            find(SPACE, name, ".yaml")

@@ -43,7 +43,7 @@ def test_the_python_runs() -> None:
             [sys.executable, "-c", block], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert "mb k5 24>96>40" in done.stdout
+        assert "mb k5 24>96>32 s2 se24 hs @20" in done.stdout
 
 
 def test_files_that_it_names_exist() -> None:

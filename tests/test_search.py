@@ -135,7 +135,7 @@ def test_more_trials_continue_a_finished_run(search: Command, tmp_path: Path) ->
         assert len(in_csv(tmp_path, study)) == len(journalled(tmp_path, study)) == 80
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_search_cut_short_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     options = ("+hardware=pixel_cpu", "n_trials=250", "hydra.run.dir=run")
     kept: list[str] = []
@@ -144,7 +144,7 @@ def test_a_search_cut_short_goes_on(tmp_path: Path, how: signal.Signals) -> None
         wait_for_trials(tmp_path, n_trials)
         process.send_signal(how)
         _, err = process.communicate(timeout=60)
-        assert process.returncode == (130 if how == signal.SIGINT else -how), err
+        assert process.returncode == (-how if how == signal.SIGKILL else 130), err
         finished = journalled(tmp_path, "large")
         assert finished[: len(kept)] == kept
         kept = finished
@@ -210,6 +210,19 @@ WRONG_OPTIONS = [
     (["table=pixel9"], ["pixel9", "pixel_cpu"]),
     (["hydra.run.dir=/proc/run"], ["/proc/run"]),
     (["=5"], ["=5"]),
+    (["hardware={name: x}"], ["hardware.table must be", "None"]),
+    (["hardware.table=[1]"], ["hardware.table must be", "[1]"]),
+    (["hardware.table=none"], ["has no latency_tables/none.csv", "python -m nas.latency"]),
+    (["targets=[[large]]"], ["unknown target", "large"]),
+    (["sampler.n_trials=x"], ["sampler.n_trials must be an integer", "'x'"]),
+    (["~sampler.n_trials"], ["sampler.n_trials must be an integer", "None"]),
+    (["proxy.risk=true"], ["proxy.risk must be from 0", "True"]),
+    (["proxy.name_or_path=/dev/zero"], ["/dev/zero must be a file"]),
+    (["proxy._target_=builtins.dict"], ["proxy surrogate must have `predict`", "a dict"]),
+    (["sampler._target_=builtins.dict"], ["must have `before_trial`", "_target_"]),
+    (["~objective._target_"], ["objective reward must have `directions`"]),
+    (["sampler=tpe", "sampler.n_startup_trials=x"], ["sampler tpe fails", "'str'"]),
+    (["space=" + "x/" * 3000], ["must be a file"]),
 ]
 
 
@@ -217,13 +230,15 @@ WRONG_OPTIONS = [
 def test_wrong_options_end_as_one_screen(
     search: Command, options: list[str], words: list[str]
 ) -> None:
-    chosen = [] if not options or "hardware" in options[0] else ["+hardware=pixel_cpu"]
+    is_chosen = not options or options[0].lstrip("+").startswith("hardware=")
+    chosen = [] if is_chosen else ["+hardware=pixel_cpu"]
     status, _, err = search(*chosen, "n_trials=5", *options)
     assert status == 2
     for word in words:
         assert word in err
     assert "Traceback" not in err
     assert len(err.splitlines()) < 20
+    assert len(err) < 2000
 
 
 WRONG_TABLES: dict[str, tuple[Callable[[list[str]], list[str]], str]] = {
@@ -267,6 +282,38 @@ def test_another_search_does_not_continue_a_folder(
     assert status == 2
     assert words in err
     assert "hydra.run.dir=" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limits on files")
+def test_a_full_disk_keeps_what_is_finished(search: Command, tmp_path: Path) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, limits[1]))
+    try:
+        status, _, err = search(*QUICK, "n_trials=300")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert status == 2
+    assert "study.journal cannot be written: File too large. The trials in it are kept." in err
+    assert len(err.splitlines()) == 1
+    kept = in_csv(tmp_path, "large")
+    assert len(kept) > 20
+    assert search(*QUICK, "n_trials=300")[0] == 0
+    assert in_csv(tmp_path, "large")[: len(kept)] == kept
+    for study in ("large", "small"):
+        assert len(in_csv(tmp_path, study)) == len(journalled(tmp_path, study)) == 300
+
+
+def test_names_with_markup_are_shown_as_they_are(search: Command, tmp_path: Path) -> None:
+    text = (SHIPPED / "search_spaces/mobilenet_v3_small.yaml").read_text()
+    own = text.replace("name: mobilenet_v3_small", "name: '[/]:key:[red]'")
+    (tmp_path / "[b]x.yaml").write_text(own)
+    options = ("+hardware=pixel_cpu", "n_trials=2", "hydra.run.dir='[/]run:key:'")
+    status, out, err = search(*options, "space='[b]x.yaml'")
+    assert (status, err) == (0, "")
+    for words in ("networks ([/]:key:[red])", "[/]run:key:/winners/[b]x.yaml"):
+        assert words in out
 
 
 def test_a_damaged_journal_is_named(search: Command, tmp_path: Path) -> None:

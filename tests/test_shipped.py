@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from nas.arch import Arch
+from nas.baselines import scaled_baselines
+from nas.cost import count_macs
+from nas.latency.cost_model import CostModel
 from nas.latency.table import LatencyTable
 from nas.network.build import build
 from nas.paths import SHIPPED
@@ -108,3 +111,25 @@ def test_table_says_where_it_is_from(name: str) -> None:
     header = LatencyTable.load(name).header
     for key in ("version", "device", "cpu", "runtime", "threads", "dtype"):
         assert header.get(key), f"no {key}"
+
+
+@pytest.mark.parametrize("name", ["pixel_cpu", "pixel4_cpu", "pixel6_cpu"])
+def test_pixel_table_is_what_its_cost_model_says(name: str) -> None:
+    table, model = LatencyTable.load(name), CostModel.load(name)
+    layers = list(table.rows)
+    ms = [row.ms for row in table.rows.values()]
+    assert ms == pytest.approx(list(model.predict_many_ms(layers)), abs=1e-6)
+    assert {row.source for row in table.rows.values()} == {"modelled"}
+    errors = model.provenance["mean_errors_percent"]["a fifth of the rows"]
+    assert f"mbconv {errors['mbconv']:.2f} %" in table.header["error"]
+
+
+@pytest.mark.parametrize("name", ["pixel_cpu", "pixel4_cpu", "pixel6_cpu"])
+def test_pixel_table_covers_the_baselines_at_their_multipliers(name: str) -> None:
+    table = LatencyTable.load(name)
+    scaled = list(scaled_baselines())
+    madds = {arch.name: count_macs(arch) for arch in scaled}
+    # MobileNetV1's code lists 14 M for its smallest network, MnasNet's 12.7 M.
+    assert round(madds["mobilenet_v1_w0.25_r128"] / 1e6) == 14
+    assert madds["mnasnet_a1_w0.35_r96"] == pytest.approx(12.7e6, rel=0.03)
+    assert [arch.name for arch in scaled if table.missing(arch)] == []

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -178,6 +179,12 @@ def test_the_first_trial_is_the_reference(tmp_path: Path) -> None:
     assert next(search.run()).evaluation.key == reference.key()
 
 
+def test_a_reference_of_other_stages_is_no_start_and_no_error(tmp_path: Path) -> None:
+    search = open_search(tmp_path)
+    search.start_from(Arch.load("mobilenet_v1"))
+    assert next(search.run()).number == 0
+
+
 def test_a_hard_limit_is_kept_by_the_best(tmp_path: Path) -> None:
     search = open_search(tmp_path, n_trials=150, objective=Constraint(), target_ms=2.0)
     list(search.run())
@@ -201,6 +208,24 @@ def test_a_proxy_that_gives_no_number_stops_the_search(tmp_path: Path, value: fl
     with pytest.raises(NasError, match="a proxy must give a finite top-1"):
         next(search.run())
     assert search.finished == []
+
+
+def test_a_sampler_with_an_option_of_the_wrong_type_is_named(tmp_path: Path) -> None:
+    search = open_search(tmp_path)
+    many: Any = "many"
+    search._study.sampler = optuna.samplers.TPESampler(n_startup_trials=many)
+    with pytest.raises(NasError, match=r"^sampler regularized_evolution fails: .*sampler\.\*="):
+        next(search.run())
+
+
+def test_a_journal_with_a_figure_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    search = open_search(tmp_path)
+    next(search.run())
+    search.journal.close()
+    path = tmp_path / "study.journal"
+    path.write_text(path.read_text().replace('"top1_std":0.5', '"top1_std":NaN'))
+    with pytest.raises(NasError, match=r"trial 0 of the journal .*not finite.*new run folder"):
+        open_search(tmp_path)
 
 
 def test_the_journal_is_ahead_of_what_is_yielded(tmp_path: Path) -> None:

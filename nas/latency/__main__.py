@@ -30,7 +30,7 @@ from rich.table import Table
 from nas.arch import Arch, Layer
 from nas.baselines import baselines, scaled_baselines
 from nas.commands import command, require_choice, settings
-from nas.errors import NasError, unknown
+from nas.errors import NasError, shown, unknown
 from nas.latency.cost_model import CostModel
 from nas.latency.devices import local_device
 from nas.latency.modelled import extended, modelled_table
@@ -96,7 +96,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _layers(options: LatencySettings) -> list[Layer]:
-    spaces = [options.space] if isinstance(options.space, str) else options.space
+    spaces = _space_names(options.space)
     if options.arch is not None:
         archs = [Arch.load(options.arch).scaled(options.width, options.resolution)]
     elif options.width != 1 or options.resolution is not None:
@@ -105,9 +105,19 @@ def _layers(options: LatencySettings) -> list[Layer]:
         is_modelled = options.hardware.device == "modelled"
         archs = [*scaled_baselines()] if is_modelled else baselines()
         if spaces is None:
-            spaces = names("search_spaces", ".yaml") if is_modelled else SPACES
+            spaces = names("search_spaces", ".yaml") if is_modelled else [*SPACES]
     found = [layer for name in spaces or () for layer in SearchSpace.load(name).layers()]
     return list(dict.fromkeys([*found, *(layer for arch in archs for layer in arch.layers)]))
+
+
+def _space_names(space: Any) -> list[str] | None:
+    found = [space] if isinstance(space, str) else space
+    if found is None or (isinstance(found, list) and all(isinstance(one, str) for one in found)):
+        return found
+    raise NasError(
+        f"space must be a name or a list of names, but is {shown(space)}. "
+        "Write space=[tiny,mnasnet]."
+    )
 
 
 def _measured(

@@ -127,18 +127,21 @@ class LatencyTable:
         if missing:
             raise NasError(
                 f"table {self.name} has no row for {len(missing)} layers of {owner} (first: "
-                f"{missing[0]}). {self._how_to_add(owner)}"
+                f"{missing[0]}). {self._how_to_add()}"
             )
 
     def _missing_error(self, archs: Sequence[Arch], owner: str) -> NasError:
         missing = self.missing(layer for arch in archs for layer in arch.layers)
         return NasError(
             f"table {self.name} has no row for {len(missing)} layers of {owner} (first: "
-            f"{missing[0]}). {self._how_to_add(owner)}"
+            f"{missing[0]}). {self._how_to_add()}"
         )
 
-    def _how_to_add(self, owner: str) -> str:
-        return f"Add them: python -m nas.latency +hardware={self.name} arch=<file> or space=<name>"
+    def _how_to_add(self) -> str:
+        hardware = self.header.get("device", self.name)
+        return (
+            f"Add them: python -m nas.latency +hardware={hardware} with arch=<file> or space=<name>"
+        )
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Self:

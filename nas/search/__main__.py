@@ -16,18 +16,20 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from optuna.samplers import BaseSampler
 from rich.console import Console
+from rich.markup import escape
 
 from nas.arch import Arch
 from nas.commands import choice, command, make, require_choice, settings
 from nas.errors import NasError, unknown
 from nas.latency.table import LatencyTable
-from nas.paths import find
+from nas.paths import find, names
 from nas.results import RunFolder, file_hash
 from nas.search.journal import Journal
 from nas.search.records import Proxy, Target
 from nas.search.run import Run
 from nas.search.study import TargetSearch
 from nas.space import SearchSpace
+from nas.text import integer, short_text
 
 
 @dataclass(kw_only=True)
@@ -61,19 +63,19 @@ def main(cfg: DictConfig) -> None:
     """Run the search that the config describes."""
     require_choice(cfg, "hardware", "nas.search")
     options = settings(cfg, SearchSettings)
-    _check_numbers(options)
+    _check(options)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    console = Console()
-    table = LatencyTable.load(_table_name(options))
-    proxy: Proxy = make(_without(options.proxy, "risk"), f"proxy {choice('proxy')}")
+    console = Console(emoji=False)
+    table = _table(options)
+    proxy: Proxy = make(_without(options.proxy, "risk"), f"proxy {choice('proxy')}", "predict")
     targets = _targets(options, table, console)
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     identity = _identity(options, targets)
     folder.check_same_search(identity)
     facts = _facts(options, table)
-    folder.write_environment(identity, facts)
     journal = Journal(folder.journal)
     try:
+        folder.write_environment(identity, facts)
         searches = [
             TargetSearch(
                 target=target,
@@ -102,17 +104,30 @@ def _without(node: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name != key}
 
 
-def _check_numbers(options: SearchSettings) -> None:
+def _check(options: SearchSettings) -> None:
     if options.n_trials is not None and not 1 <= options.n_trials <= 10**6:
         raise NasError(f"n_trials must be from 1 to 1000000, but is {options.n_trials}.")
     if not 0 <= options.seed < 2**31:
         raise NasError(f"seed must be from 0 to 2147483647, but is {options.seed}.")
+    for key in ("name", "table"):
+        short_text(options.hardware.get(key), f"hardware.{key}")
+    integer(options.sampler.get("n_trials"), "sampler.n_trials")
     if not options.targets:
         raise NasError("targets must name large, small or both, but is empty.")
 
 
 def _table_name(options: SearchSettings) -> str:
     return options.table or str(options.hardware["table"])
+
+
+def _table(options: SearchSettings) -> LatencyTable:
+    name = _table_name(options)
+    if options.table is None and name not in names("latency_tables", ".csv"):
+        raise NasError(
+            f"hardware {options.hardware['name']} has no latency_tables/{name}.csv yet. Write it: "
+            f"python -m nas.latency +hardware={options.hardware['name']}"
+        )
+    return LatencyTable.load(name)
 
 
 def _targets(options: SearchSettings, table: LatencyTable, console: Console) -> list[Target]:
@@ -124,7 +139,7 @@ def _targets(options: SearchSettings, table: LatencyTable, console: Console) -> 
         raise NasError(" ".join(one for one in found if isinstance(one, str)))
     for one in found:
         if isinstance(one, str):
-            console.print(f"[yellow]left out:[/] {one}")
+            console.print(f"[yellow]left out:[/] {escape(one)}")
     return targets
 
 
@@ -133,7 +148,7 @@ def _named_targets(options: SearchSettings) -> dict[str, TargetSettings]:
         return {Path(options.space).stem: TargetSettings(space=options.space)}
     own = {"large": options.large, "small": options.small}
     for name in options.targets:
-        if name not in own:
+        if name not in list(own):  # it may be a list, which has no hash
             raise unknown("target", name, own)
     return {name: own[name] for name in options.targets}
 
@@ -150,8 +165,9 @@ def _target(
     low, high = table.bounds_ms(space)
     target_ms = _target_ms(options, table, space)
     console.print(
-        f"[bold]{name}[/]: {space.size:.3g} networks ({space.name}), {len(space.layers())} layers, "
-        f"all in table {table.name}; {low:.2f} to {high:.2f} ms, target {target_ms:.2f} ms",
+        f"[bold]{escape(name)}[/]: {space.size:.3g} networks ({escape(space.name)}), "
+        f"{len(space.layers())} layers, all in table {escape(table.name)}; "
+        f"{low:.2f} to {high:.2f} ms, target {target_ms:.2f} ms",
         highlight=False,
         soft_wrap=True,
     )
@@ -167,15 +183,15 @@ def _target(
         name=name,
         space=space,
         target_ms=target_ms,
-        objective=make(objective, f"objective {choice('objective')}"),
-        n_trials=options.n_trials or int(options.sampler["n_trials"]),
+        objective=make(objective, f"objective {choice('objective')}", "directions"),
+        n_trials=options.n_trials or options.sampler["n_trials"],
         risk=_risk(options),
     )
 
 
 def _risk(options: SearchSettings) -> float:
     risk = options.proxy.get("risk", 0)
-    if not isinstance(risk, (int, float)) or not 0 <= risk <= 10:
+    if isinstance(risk, bool) or not isinstance(risk, (int, float)) or not 0 <= risk <= 10:
         raise NasError(f"proxy.risk must be from 0 to 10 standard deviations, but is {risk}.")
     return float(risk)
 
@@ -197,7 +213,7 @@ def _sampler_maker(options: SearchSettings) -> Callable[[int], BaseSampler]:
     name = f"sampler {choice('sampler')}"
 
     def make_sampler(n_stored: int) -> BaseSampler:
-        sampler: BaseSampler = make({**node, "seed": options.seed + n_stored}, name)
+        sampler: BaseSampler = make({**node, "seed": options.seed + n_stored}, name, "before_trial")
         return sampler
 
     return make_sampler

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +14,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.errors import NasError
+from nas.errors import NasError, shown
 from nas.objective import Direction
 
 try:
@@ -41,13 +42,20 @@ class _Lines(BaseJournalBackend):
                     yield _record(line, f"{self._path}, line {number + 1}")
 
     def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
-        for log in logs:
-            self.last = log
-            self._file.write(json.dumps(log, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
+        try:
+            for log in logs:
+                self.last = log
+                self._file.write(json.dumps(log, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise NasError(
+                f"{self._path} cannot be written: {error.strerror}. The trials in it are kept. "
+                "Make room and run the same command again to go on."
+            ) from error
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # a record that could not be written: its trial has not finished
+            self._file.close()
 
 
 def _open_alone(path: Path) -> IO[bytes]:
@@ -98,7 +106,7 @@ class Journal:
             if isinstance(error, NasError):
                 raise
             raise NasError(
-                f"{path} cannot be replayed: {error!r}. Start a new run folder."
+                f"{path} cannot be replayed: {shown(error)}. Start a new run folder."
             ) from error
         self._studies: dict[str, Study] = {}
         self._templates: dict[str, dict[str, Any]] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from nas.baselines import baselines, published_top1
@@ -102,7 +103,7 @@ def comparison_table(compared: Iterable[Candidate]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for one in compared:
         table.add_row(
-            one.name,
+            escape(one.name),
             f"{one.top1:.1f} ± {one.top1_std:.1f}",
             "" if one.published_top1 is None else f"{one.published_top1:.1f}",
             f"{one.ms:.2f}",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -107,6 +108,8 @@ class Finished:
                 top1_std=float(found["top1_std"]),
             )
             is_new, seconds = bool(found["is_new"]), float(found["seconds"])
+            if not all(map(isfinite, (evaluation.ms, evaluation.top1, evaluation.top1_std))):
+                raise ValueError("not finite")
         except (KeyError, TypeError, ValueError) as error:
             raise NasError(
                 f"trial {number} of the journal lacks its network's figures ({error}). Start a "

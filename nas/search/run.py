@@ -3,8 +3,10 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nas.arch import Arch
@@ -52,7 +54,8 @@ class Run:
                 finally:
                     seconds[search.target.name] = time.perf_counter() - begun
         except KeyboardInterrupt:
-            self.console.print(f"to go on, add hydra.run.dir={self.folder.path}", soft_wrap=True)
+            path = escape(str(self.folder.path))
+            self.console.print(f"to go on, add hydra.run.dir={path}", soft_wrap=True)
             raise
         finally:
             trials.close()
@@ -63,7 +66,7 @@ class Run:
         if target.space.reference:
             search.start_from(Arch.load(target.space.reference))
         with Progress(*COLUMNS, console=self.console) as progress:
-            task = progress.add_task(target.name, total=target.n_trials, best="")
+            task = progress.add_task(escape(target.name), total=target.n_trials, best="")
             progress.update(task, completed=len(search.finished))
             winner = None
             for finished in search.run():
@@ -82,16 +85,19 @@ class Run:
         compared = write_files(self.folder, searches, others, self.facts, seconds)
         self.console.print(comparison_table(compared))
         if missing:
-            self.console.print(f"not in the table, so not compared: {', '.join(missing)}")
+            self.console.print(f"not in the table, so not compared: {escape(', '.join(missing))}")
         for search in searches:
             winner = search.winner
             if winner is None:
                 self.console.print(
-                    f"[yellow]{search.target.name}: no network within "
+                    f"[yellow]{escape(search.target.name)}: no network within "
                     f"{search.target.target_ms:.2f} ms was found; the fastest is kept.[/]"
                 )
-            self.console.print(f"winner  {self.folder.winner_file(search.target.name)}")
-        self.console.print(f"report  {self.folder.report}")
+            self._say_path("winner", self.folder.winner_file(search.target.name))
+        self._say_path("report", self.folder.report)
+
+    def _say_path(self, what: str, path: Path) -> None:
+        self.console.print(f"{what}  {escape(str(path))}", soft_wrap=True)
 
 
 def _best(search: TargetSearch) -> str:

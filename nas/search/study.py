@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import isfinite
@@ -10,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from nas.arch import Arch
 from nas.errors import NasError
@@ -67,9 +68,13 @@ class TargetSearch:
         return self._best.get("winner")
 
     def start_from(self, arch: Arch) -> None:
-        """Let the first trial of a new study be the network of the space nearest to `arch`."""
+        """Let the first trial of a new study be the network of the space nearest to `arch`.
+
+        A space without a network of the same stages starts as the sampler likes.
+        """
         if not self.finished:
-            self._study.enqueue_trial(self.target.space.nearest(arch))
+            with suppress(NasError):
+                self._study.enqueue_trial(self.target.space.nearest(arch))
 
     def run(self) -> Iterator[Finished]:
         """Run the trials that are left; each is in the journal when it is yielded."""
@@ -88,7 +93,7 @@ class TargetSearch:
 
     def _run_one(self) -> Finished:
         started = datetime.now(UTC)
-        trial = self._study.ask(self._distributions)
+        trial = self._ask()
         choices = trial.params
         arch = self.target.space.arch(choices)
         key = arch.key()
@@ -123,6 +128,14 @@ class TargetSearch:
         self._study.tell(trial, list(values))
         self._keep(finished)
         return finished
+
+    def _ask(self) -> Trial:
+        try:
+            return self._study.ask(self._distributions)
+        except TypeError as error:  # some samplers compare their options only here
+            raise NasError(
+                f"sampler {self.sampler_name} fails: {error}. Correct its sampler.*= options."
+            ) from error
 
     def _evaluate(self, arch: Arch, key: str) -> Evaluation:
         means, stds = self.proxy.predict([arch])

@@ -1,0 +1,1 @@
+"""The proxies: estimates of a network's accuracy, and what fits them."""

@@ -1,0 +1,43 @@
+"""The main job as it is shipped: `python -m nas.search +hardware=<phone>` with its defaults."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas.arch import Arch
+from nas.proxies.surrogate import Surrogate
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("hardware", ["pixel_cpu", "pixel4_cpu", "pixel6_cpu"])
+def test_winners_beat_their_baseline_and_can_be_believed(tmp_path: Path, hardware: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "nas.search", f"+hardware={hardware}", "hydra.run.dir=run"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    lines = (tmp_path / "run/comparison.csv").read_text().splitlines()
+    rows = {row["name"]: row for row in csv.DictReader(lines)}
+    baselines = [row for row in rows.values() if row["group"] == "baseline"]
+    surrogate = Surrogate.load()
+    for study in ("large", "small"):
+        winner, reference = rows[study], rows[f"mobilenet_v3_{study}"]
+        assert winner["key"] != reference["key"]
+        assert float(winner["top1"]) >= float(reference["top1"])
+        assert float(winner["ms"]) <= float(reference["ms"])
+        assert not [row["name"] for row in baselines if _dominates(row, winner)]
+        arch = Arch.load(tmp_path / f"run/winners/{study}.yaml")
+        assert surrogate.range_violations(arch) == []
+
+
+def _dominates(one: dict[str, str], other: dict[str, str]) -> bool:
+    pairs = [
+        (float(one["top1"]), float(other["top1"])),
+        (-float(one["ms"]), -float(other["ms"])),
+    ]
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
