@@ -138,6 +138,8 @@ def test_a_damaged_environment_is_named(folder: RunFolder, text: str) -> None:
 
 def test_a_journal_without_its_environment_is_refused(folder: RunFolder) -> None:
     folder.journal.write_text("")
+    folder.check_same_search(IDENTITY)
+    folder.journal.write_text('{"op_code":0}\n')
     with pytest.raises(NasError, match=r"no environment\.json.*hydra\.run\.dir="):
         folder.check_same_search(IDENTITY)
 
