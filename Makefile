@@ -11,10 +11,10 @@ search: $(VENV)/base
 	$(BIN)/python -m nas.search +hardware=pixel_cpu
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu"
 
 test-slow: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2 -m "slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not gpu"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check

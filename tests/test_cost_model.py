@@ -1,7 +1,6 @@
 """The cost model: monotone everywhere, true to hand sums, to table 5 and to published orders."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -254,18 +253,6 @@ def test_a_missing_or_truncated_file_is_named(tmp_path: Path) -> None:
 def test_the_shipped_figures_meet_the_targets(device: str) -> None:
     errors = load(device).provenance["mean_errors_percent"]["a fifth of the rows"]
     assert all(errors[kind] <= target for kind, target in TARGETS[device].items())
-
-
-def test_thousands_of_layers_are_predicted_in_half_a_second() -> None:
-    rng, model = np.random.default_rng(3), load("pixel4_cpu")
-    layers = [random_block(rng) for _ in range(3000)]
-    took_s = []
-    for _ in range(3):
-        # Time of this process alone, and the least of three: other work on the machine adds to it.
-        start = time.process_time()
-        model.predict_many_ms(layers)
-        took_s.append(time.process_time() - start)
-    assert min(took_s) < 0.5
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="needs published_models.csv")

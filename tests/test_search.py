@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import optuna
@@ -23,6 +24,9 @@ from nas.paths import SHIPPED
 from nas.search.__main__ import main
 from nas.space import SearchSpace
 
+SLOW = pytest.mark.slow
+OBJECTIVES = ("reward", "absolute", "constraint", "pareto")
+SAMPLERS = ("regularized_evolution", "nsga2", "tpe", "random")
 Command = Callable[..., tuple[int, str, str]]
 QUICK = ("+hardware=pixel_cpu", "n_trials=60", "hydra.run.dir=run")
 
@@ -135,7 +139,14 @@ def test_more_trials_continue_a_finished_run(search: Command, tmp_path: Path) ->
         assert len(in_csv(tmp_path, study)) == len(journalled(tmp_path, study)) == 80
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGINT, marks=SLOW),
+        pytest.param(signal.SIGTERM, marks=SLOW),
+    ],
+)
 def test_a_search_cut_short_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     options = ("+hardware=pixel_cpu", "n_trials=250", "hydra.run.dir=run")
     kept: list[str] = []
@@ -159,8 +170,13 @@ def test_a_search_cut_short_goes_on(tmp_path: Path, how: signal.Signals) -> None
     assert "Traceback" not in out + err
 
 
-@pytest.mark.parametrize("objective", ["reward", "absolute", "constraint", "pareto"])
-@pytest.mark.parametrize("sampler", ["regularized_evolution", "nsga2", "tpe", "random"])
+@pytest.mark.parametrize(
+    ("objective", "sampler"),
+    [
+        pair if pair[0] == "reward" or pair[1] == "nsga2" else pytest.param(*pair, marks=SLOW)
+        for pair in product(OBJECTIVES, SAMPLERS)
+    ],
+)
 def test_every_objective_with_every_sampler(
     search: Command, tmp_path: Path, objective: str, sampler: str
 ) -> None:
