@@ -72,7 +72,7 @@ class LatencyTable:
         try:
             return sum(map(self._ms.__getitem__, arch.layers))
         except KeyError:
-            raise self._missing_error([arch], arch.name) from None
+            raise self._missing_error(self.missing(arch), arch.name) from None
 
     def layer_ms(self, arch: Arch) -> tuple[float, ...]:
         """Return the ms of each layer.
@@ -92,15 +92,15 @@ class LatencyTable:
         if not archs:
             return np.zeros(0)
         starts = np.cumsum([0, *(len(arch.layers) for arch in archs[:-1])])
+        layers = list(chain.from_iterable(arch.layers for arch in archs))
         try:
             # Networks of a space share their layers: each is compared with the rows once, and found
             # by its identity from then on.
-            layers = list(chain.from_iterable(arch.layers for arch in archs))
             distinct = dict(zip(map(id, layers), layers, strict=True))
             shared = {key: self._ms[layer] for key, layer in distinct.items()}
             ms = np.fromiter(map(shared.__getitem__, map(id, layers)), np.float64)
         except KeyError:
-            raise self._missing_error(archs, "these networks") from None
+            raise self._missing_error(self.missing(layers), "these networks") from None
         return np.add.reduceat(ms, starts)
 
     def missing(self, layers: SearchSpace | Arch | Iterable[Layer]) -> tuple[Layer, ...]:
@@ -125,22 +125,14 @@ class LatencyTable:
         """Raise the error that lists what `owner` lacks here, and the command that adds it."""
         missing = self.missing(layers)
         if missing:
-            raise NasError(
-                f"table {self.name} has no row for {len(missing)} layers of {owner} (first: "
-                f"{missing[0]}). {self._how_to_add()}"
-            )
+            raise self._missing_error(missing, owner)
 
-    def _missing_error(self, archs: Sequence[Arch], owner: str) -> NasError:
-        missing = self.missing(layer for arch in archs for layer in arch.layers)
+    def _missing_error(self, missing: Sequence[Layer], owner: str) -> NasError:
+        hardware = self.header.get("device", self.name)
         return NasError(
             f"table {self.name} has no row for {len(missing)} layers of {owner} (first: "
-            f"{missing[0]}). {self._how_to_add()}"
-        )
-
-    def _how_to_add(self) -> str:
-        hardware = self.header.get("device", self.name)
-        return (
-            f"Add them: python -m nas.latency +hardware={hardware} with arch=<file> or space=<name>"
+            f"{missing[0]}). Add them: python -m nas.latency +hardware={hardware} with arch=<file> "
+            "or space=<name>"
         )
 
     @classmethod

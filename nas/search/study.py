@@ -23,7 +23,10 @@ from nas.search.records import Evaluation, Finished, Proxy, Target
 
 @dataclass(kw_only=True)
 class TargetSearch:
-    """The state of one study, continued from the journal."""
+    """The state of one study, continued from the journal.
+
+    `winner` is the most accurate network so far that meets the target.
+    """
 
     target: Target
     table: LatencyTable
@@ -32,8 +35,8 @@ class TargetSearch:
     make_sampler: Callable[[int], BaseSampler]
     sampler_name: str
     finished: list[Finished] = field(default_factory=list)
-    _known: dict[str, Evaluation] = field(default_factory=dict)
-    _best: dict[str, Finished] = field(default_factory=dict)
+    winner: Finished | None = field(default=None, init=False)
+    _known: dict[str, Evaluation] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         directions = self.target.objective.directions
@@ -60,12 +63,13 @@ class TargetSearch:
     @property
     def best(self) -> Finished | None:
         """Return the trial with the best first value, of those that keep the objective's limit."""
-        return self._best.get("value")
-
-    @property
-    def winner(self) -> Finished | None:
-        """Return the most accurate network that meets the target."""
-        return self._best.get("winner")
+        objective, target_ms = self.target.objective, self.target.target_ms
+        keeping = [
+            one
+            for one in self.finished
+            if (objective.violation(one.evaluation.ms, target_ms) or 0) <= 0
+        ]
+        return max(keeping, key=lambda one: one.values[0], default=None)
 
     def start_from(self, arch: Arch) -> None:
         """Let the first trial of a new study be the network of the space nearest to `arch`.
@@ -87,9 +91,9 @@ class TargetSearch:
 
     def front(self) -> list[Finished]:
         """Return the Pareto front of all trials, by rising ms."""
-        evaluations = [one.evaluation for one in self.finished]
-        top1 = [one.cautious_top1(self.target.risk) for one in evaluations]
-        return [self.finished[i] for i in pareto_front([one.ms for one in evaluations], top1)]
+        ms = [one.evaluation.ms for one in self.finished]
+        top1 = [self._cautious_top1(one) for one in self.finished]
+        return [self.finished[index] for index in pareto_front(ms, top1)]
 
     def _run_one(self) -> Finished:
         started = datetime.now(UTC)
@@ -151,21 +155,12 @@ class TargetSearch:
         self.finished.append(finished)
         evaluation = finished.evaluation
         self._known.setdefault(evaluation.key, evaluation)
-        objective, target_ms = self.target.objective, self.target.target_ms
-        meets = evaluation.ms <= target_ms
-        if (objective.violation(evaluation.ms, target_ms) or 0) <= 0:
-            self._replace("value", finished, finished.values[0])
-        if meets:
-            self._replace("winner", finished, evaluation.cautious_top1(self.target.risk))
+        if evaluation.ms <= self.target.target_ms and (
+            self.winner is None or self._cautious_top1(finished) > self._cautious_top1(self.winner)
+        ):
+            self.winner = finished
 
-    def _replace(self, role: str, finished: Finished, score: float) -> None:
-        best = self._best.get(role)
-        if best is None or score > self._score(role, best):
-            self._best[role] = finished
-
-    def _score(self, role: str, finished: Finished) -> float:
-        if role == "value":
-            return finished.values[0]
+    def _cautious_top1(self, finished: Finished) -> float:
         return finished.evaluation.cautious_top1(self.target.risk)
 
 
