@@ -176,6 +176,9 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
+    # An installed package may lie inside somebody else's checkout, whose commit says nothing.
+    if not (PACKAGE.parent / ".git").exists():
+        return None
     try:
         shown = subprocess.run(
             ["git", "rev-parse", "HEAD"],
@@ -185,6 +188,6 @@ def _git_commit() -> str | None:
             timeout=5,
             check=False,
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return shown.stdout.strip() or None
