@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -357,3 +358,16 @@ def test_a_users_own_space_table_and_hardware(search: Command, tmp_path: Path) -
     assert status == 0
     assert "in table my_phone" in out
     assert (tmp_path / "run/winners/my.yaml").exists()
+
+
+def test_a_table_that_holds_the_space_alone_is_enough(search: Command, tmp_path: Path) -> None:
+    table = LatencyTable.load("pixel_cpu")
+    layers = SearchSpace.load("tiny").layers()
+    rows = {layer: table.rows[layer] for layer in layers}
+    replace(table, rows=rows).save(tmp_path / "mine.csv")
+    target = f"target_ms={sum(table.bounds_ms(SearchSpace.load('tiny'))) / 2}"
+    options = ("+hardware=pixel_cpu", "space=tiny", "table=mine.csv", "n_trials=8", target)
+    status, out, err = search(*options, "hydra.run.dir=run")
+    assert (status, err) == (0, "")
+    assert "not in the table, so not compared" in out
+    assert [row["name"] for row in read_csv(tmp_path / "run/comparison.csv")] == ["tiny"]

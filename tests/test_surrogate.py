@@ -99,6 +99,11 @@ def test_leans_are_covariances_with_log2_of_the_width() -> None:
     assert found["widening_at_16"] == pytest.approx(0.5)
 
 
+def test_no_networks_have_no_figures(surrogate: Surrogate) -> None:
+    mean, std = surrogate.predict([])
+    assert mean.shape == std.shape == (0,)
+
+
 @pytest.mark.parametrize(("name", "published"), PUBLISHED_TOP1.items())
 def test_baselines_come_out_at_their_published_top1(
     surrogate: Surrogate, name: str, published: float

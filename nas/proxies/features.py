@@ -58,6 +58,8 @@ _N_LEAST = len(LEVELS) + 2
 
 def features_of(archs: Sequence[Arch]) -> Array:
     """Return one row of `FEATURE_NAMES` for each arch."""
+    if not archs:
+        return np.zeros((0, len(FEATURE_NAMES)))
     pairs = [_reduced(arch) for arch in archs]
     sums = np.array([pair[0] for pair in pairs]).reshape(len(archs), _N_SUMS)
     least = np.array([pair[1] for pair in pairs]).reshape(len(archs), _N_LEAST)
