@@ -17,13 +17,16 @@ def folders(kind: str) -> list[Path]:
 
 
 def names(kind: str, suffix: str) -> list[str]:
-    """Return the names of all files of `kind` that end in `suffix`."""
+    """Return the names of all files of `kind` that end in `suffix`.
+
+    A name holds no dot: `host_cpu.check.csv` is a file about the table host_cpu.
+    """
     return sorted(
         {
             path.name[: -len(suffix)]
             for place in folders(kind)
             for path in place.glob(f"*{suffix}")
-            if _is_file(path)
+            if _is_file(path) and "." not in path.name[: -len(suffix)]
         }
     )
 

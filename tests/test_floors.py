@@ -21,19 +21,51 @@ PLAIN = {
     "nas.errors",
     "nas.extras",
     "nas.latency",
+    "nas.latency.agreement",
+    "nas.latency.answers",
+    "nas.latency.assembly",
     "nas.latency.bounds",
+    "nas.latency.breakdown",
+    "nas.latency.calibrate",
+    "nas.latency.check",
+    "nas.latency.comparison",
+    "nas.latency.correction",
     "nas.latency.cost_model",
     "nas.latency.cost_model_file",
+    "nas.latency.csv_file",
     "nas.latency.devices",
+    "nas.latency.devices.adb",
+    "nas.latency.devices.adb_shell",
+    "nas.latency.devices.benchmark_model",
+    "nas.latency.devices.board",
+    "nas.latency.devices.bundle",
+    "nas.latency.devices.contract",
+    "nas.latency.devices.cooling",
+    "nas.latency.devices.local",
+    "nas.latency.devices.model_files",
+    "nas.latency.devices.options",
+    "nas.latency.devices.phone",
+    "nas.latency.devices.phone_bench",
+    "nas.latency.devices.phone_folder",
+    "nas.latency.devices.phone_heat",
+    "nas.latency.devices.registry",
+    "nas.latency.devices.remote_shell",
+    "nas.latency.devices.ssh",
+    "nas.latency.devices.watching",
     "nas.latency.features",
+    "nas.latency.hardware_tables",
     "nas.latency.hswish",
     "nas.latency.modelled",
+    "nas.latency.pairs",
     "nas.latency.raw_times",
     "nas.latency.readings",
+    "nas.latency.rows",
+    "nas.latency.settings",
+    "nas.latency.subjects",
     "nas.latency.summary",
     "nas.latency.table",
     "nas.latency.terms",
-    "nas.latency.timing",
+    "nas.latency.verdict",
     "nas.network",
     "nas.objective",
     "nas.ops",
@@ -45,7 +77,10 @@ PLAIN = {
     "nas.proxies.surrogate_file",
     "nas.report",
     "nas.report.axes",
+    "nas.report.check_figures",
+    "nas.report.check_scatter",
     "nas.report.comparison",
+    "nas.report.document",
     "nas.report.figures",
     "nas.report.labels",
     "nas.report.legend",
@@ -57,6 +92,7 @@ PLAIN = {
     "nas.report.stages",
     "nas.report.study",
     "nas.report.summary",
+    "nas.report.table_page",
     "nas.report.thinning",
     "nas.results",
     "nas.scaling",
@@ -66,6 +102,26 @@ PLAIN = {
     "nas.text",
 }
 """The lowest floor, plain data: the standard library, numpy and pyyaml."""
+RUNNER = {
+    "nas.latency.runner",
+    "nas.latency.runner.__main__",
+    "nas.latency.runner.bench",
+    "nas.latency.runner.executorch_session",
+    "nas.latency.runner.folder",
+    "nas.latency.runner.following",
+    "nas.latency.runner.litert_session",
+    "nas.latency.runner.machine",
+    "nas.latency.runner.onnx_session",
+    "nas.latency.runner.ports",
+    "nas.latency.runner.receiving",
+    "nas.latency.runner.replies",
+    "nas.latency.runner.sessions",
+    "nas.latency.runner.sheet",
+    "nas.latency.runner.timing",
+    "nas.latency.runner.torch_session",
+    "nas.latency.runner.worker",
+}
+"""What a device gets a copy of: the standard library, numpy, and a runtime by its name."""
 FITTED = {
     "nas.latency.fit_cost_model",
     "nas.latency.fit_report",
@@ -78,8 +134,24 @@ FITTED = {
 """Beside it: what fits the shipped models to data sets, with scipy and pandas."""
 TORCH = {
     "nas.latency.measure",
-    "nas.latency.onnx_graph",
+    "nas.latency.models",
     "nas.latency.runtimes",
+    "nas.latency.session",
+    "nas.latency.runtimes.cache",
+    "nas.latency.runtimes.contract",
+    "nas.latency.runtimes.executorch",
+    "nas.latency.runtimes.export",
+    "nas.latency.runtimes.folding",
+    "nas.latency.runtimes.graph",
+    "nas.latency.runtimes.litert",
+    "nas.latency.runtimes.litert_file",
+    "nas.latency.runtimes.litert_graph",
+    "nas.latency.runtimes.onnx",
+    "nas.latency.runtimes.onnx_graph",
+    "nas.latency.runtimes.onnx_int8",
+    "nas.latency.runtimes.quantisation",
+    "nas.latency.runtimes.registry",
+    "nas.latency.runtimes.torch_module",
     "nas.network.blocks",
     "nas.network.build",
 }
@@ -96,13 +168,16 @@ SEARCH = {
 COMMANDS = {
     "nas.commands",
     "nas.latency.__main__",
+    "nas.latency.compare",
     "nas.latency.fit",
+    "nas.latency.predict",
     "nas.proxies.fit",
     "nas.search.__main__",
 }
 """The highest floor: the command line."""
 FLOORS = {
     "PLAIN": (PLAIN, set[str]()),
+    "RUNNER": (RUNNER, set[str]()),
     "FITTED": (FITTED, {"pandas", "scipy"}),
     "TORCH": (TORCH, {"onnx", "onnxruntime", "onnxscript", "torch"}),
     "SEARCH": (SEARCH, {"optuna", "rich"}),
@@ -213,7 +288,14 @@ def test_imports_point_down(floor: str) -> None:
     for module in own - {"nas"}:  # it loads nas.network.build where that is asked for
         every = set(imports(tree(MODULES[module]), at_load=False))
         assert packages(every) & HEAVY <= allowed, module
-        assert {name for name in every if name in MODULES} <= PLAIN | own, module
+        assert {name for name in every if name in MODULES} <= PLAIN | RUNNER | own, module
+
+
+@pytest.mark.parametrize("module", sorted(RUNNER))
+def test_the_runner_stands_alone(module: str) -> None:
+    every = set(imports(tree(MODULES[module]), at_load=False))
+    assert packages(every) <= sys.stdlib_module_names | {"numpy", "nas"}
+    assert {name for name in every if name in MODULES} <= RUNNER
 
 
 @pytest.mark.parametrize("module", sorted(SEARCH | FITTED))

@@ -7,34 +7,90 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nas.arch import Layer
+from nas.arch import Arch, Layer
 from nas.errors import NasError
-from nas.latency.devices import Device
-from nas.latency.measure import ANCHOR_LAYER, Setting, measure, start_afresh
+from nas.latency.check import Check, check_path
+from nas.latency.correction import Correction
+from nas.latency.devices.contract import Facts, OnStep
+from nas.latency.devices.local import LocalDevice
+from nas.latency.measure import Setting, measure, start_afresh
 from nas.latency.modelled import extended, modelled_table
 from nas.latency.raw_times import raw_times_path
-from nas.latency.readings import ANCHOR
-from nas.latency.runtimes import OnnxRuntime
+from nas.latency.runner.bench import Job
+from nas.latency.runner.timing import ANCHOR, Plan, Reading, time_rounds
+from nas.latency.runtimes.registry import load_runtime
+from nas.latency.session import ANCHOR_LAYER
+from nas.latency.subjects import Probes, choose_probes
 from nas.latency.summary import summary
 from nas.latency.table import LatencyTable
-from nas.latency.timing import Plan
+from nas.report.table_page import report_path
 from nas.space import SearchSpace
 
-LAYERS = SearchSpace.load("tiny").layers()[:6]
-PLAN = Plan(n_rounds=3, n_warmups=1, n_runs=2)
-SETTING = Setting(
-    hardware="host_cpu",
-    device=Device(cpu="some CPU", n_cores=2, governor="unknown", clock_mhz="unknown"),
-    runtime=OnnxRuntime(),
-    threads=1,
-    dtype="fp32",
-)
+TINY = SearchSpace.load("tiny")
+LAYERS = TINY.layers()[:6]
+PLAN = Plan(n_rounds=4, n_warmups=1, n_runs=2)
+SETTING = Setting(hardware="host_cpu", device=LocalDevice(), runtime=load_runtime("onnxruntime"))
+NO_PROBES = Probes()
+FACTS = SETTING.facts()
+CONDITIONS = SETTING.conditions(FACTS)
+
+
+class MadeDevice:
+    """A device without noise: layers cost what a rule says, networks 1.2 times their sum."""
+
+    def __init__(self, pace: float = 1.0) -> None:
+        self.pace = pace
+        self.timed: list[str] = []
+        self._now_ns = 0
+
+    def facts(self, runtime: str, threads: int, cores: tuple[int, ...]) -> Facts:
+        return FACTS
+
+    def time(
+        self,
+        job: Job,
+        *,
+        done: Collection[tuple[str, int]],
+        start_s: float,
+        on_step: OnStep,
+    ) -> Iterator[Reading]:
+        self.timed += [name for name in job.models if (name, 0) not in done]
+        runs = {name: self._run(name) for name in job.models}
+        anchor = self._run(str(ANCHOR_LAYER))
+        return time_rounds(
+            runs, anchor, job.plan, seed=0, done=done, start_s=start_s, clock=lambda: self._now_ns
+        )
+
+    def forget(self) -> None:
+        pass
+
+    def _run(self, name: str) -> Callable[[], None]:
+        cost_ns = round(self.pace * 1e6 * WHOLE_MS[name])
+
+        def run() -> None:
+            self._now_ns += cost_ns
+
+        return run
+
+
+def layer_ms(layer: Layer) -> float:
+    return 0.1 + layer.in_channels * layer.size / 1000
+
+
+class Costs(dict[str, float]):
+    """What each subject costs; layers and chains by their text, networks as they are entered."""
+
+    def __missing__(self, name: str) -> float:
+        return sum(layer_ms(Layer.parse(text)) for text in name.split(" | "))
+
+
+WHOLE_MS = Costs()
 
 
 def _ignore(stage: str, n_done: int, n_steps: int) -> None:
@@ -45,9 +101,22 @@ def _measure(
     path: Path,
     layers: tuple[Layer, ...] = LAYERS,
     setting: Setting = SETTING,
-    on_step: Callable[[str, int, int], None] = _ignore,
+    on_step: OnStep = _ignore,
+    probes: Probes = NO_PROBES,
 ) -> LatencyTable:
-    return measure(layers, path, setting, PLAN, seed=0, on_step=on_step)
+    return measure(layers, probes, path, setting, PLAN, seed=0, on_step=on_step)
+
+
+def _on(device: MadeDevice) -> Setting:
+    return replace(SETTING, device=device)
+
+
+def _probes(n_calibration: int, n_check: int, baselines: tuple[Arch, ...] = ()) -> Probes:
+    probes = choose_probes([TINY], baselines, n_calibration=n_calibration, n_check=n_check, seed=0)
+    for probe in probes.all:
+        if probe.is_network:
+            WHOLE_MS[probe.name] = 1.2 * sum(map(layer_ms, probe.layers))
+    return probes
 
 
 def _raw_lines(path: Path) -> list[str]:
@@ -64,36 +133,138 @@ def test_every_layer_becomes_a_row_with_its_conditions(path: Path) -> None:
     loaded = LatencyTable.load(path)
     assert tuple(loaded.rows) == LAYERS
     assert loaded.header == table.header
-    assert {row.n for row in loaded.rows.values()} == {PLAN.n_rounds * PLAN.n_runs}
+    assert {row.n for row in loaded.rows.values()} >= {PLAN.n_rounds * PLAN.n_runs}
     assert all(row.source == "measured" for row in loaded.rows.values())
     assert loaded.header["anchor"] == str(ANCHOR_LAYER)
-    assert loaded.header.items() >= SETTING.conditions.items()
-    assert SETTING.conditions["cpu"] == "some CPU"
+    assert loaded.header.items() >= CONDITIONS.items()
     for key in ("runtime_version", "cores", "governor", "date", "seconds"):
         assert loaded.header[key]
     assert float(loaded.header["anchor_drift_percent"]) >= 0
     raw = [json.loads(line) for line in _raw_lines(path)[1:]]
-    assert sum(reading["name"] != ANCHOR for reading in raw) == len(LAYERS) * PLAN.n_rounds
+    first_pass = [one for one in raw if one["name"] != ANCHOR and one["round"] in PLAN.rounds]
+    assert len(first_pass) == len(LAYERS) * PLAN.n_rounds
 
 
 def test_rows_are_kept_and_new_layers_added(path: Path) -> None:
     before = _measure(path, LAYERS[:4])
+    n_lines = len(_raw_lines(path))
     after = _measure(path)
     assert [after.rows[layer].ms for layer in LAYERS[:4]] == pytest.approx(
         [before.rows[layer].ms for layer in LAYERS[:4]], abs=1e-6
     )
     assert tuple(after.rows) == LAYERS
-    n_lines = len(_raw_lines(path))
-    assert _measure(path).rows == LatencyTable.load(path).rows
     assert len(_raw_lines(path)) == n_lines
+    assert raw_times_path(path, 1).name == "host_cpu.raw-2.jsonl"
+    assert raw_times_path(path, 1).exists()
+    assert _measure(path).rows == LatencyTable.load(path).rows
+    assert after.header["sessions"] == "2"
+    assert not raw_times_path(path, 2).exists()
+
+
+def test_a_later_day_is_brought_to_the_pace_of_the_first(path: Path) -> None:
+    _measure(path, LAYERS[:4], _on(MadeDevice()))
+    device = MadeDevice(pace=1.7)
+    table = _measure(path, LAYERS, _on(device))
+    assert set(device.timed) == set(map(str, LAYERS))
+    for layer in LAYERS:
+        assert table.rows[layer].ms == pytest.approx(layer_ms(layer), rel=1e-3)
 
 
 def test_fresh_measures_all_again(path: Path) -> None:
-    _measure(path)
+    _measure(path, TINY.layers(), _on(MadeDevice()), probes=_probes(4, 4))
+    _measure(path, (*TINY.layers(), ANCHOR_LAYER), _on(MadeDevice()))
+    assert len(list(path.parent.iterdir())) == 5
     start_afresh(path)
-    assert not path.exists()
-    assert not raw_times_path(path).exists()
+    assert not list(path.parent.iterdir())
     start_afresh(path)
+
+
+def test_networks_correct_the_rows_and_check_them(path: Path) -> None:
+    probes = _probes(20, 15)
+    table = _measure(path, TINY.layers(), _on(MadeDevice()), probes=probes)
+    for probe in probes.unseen:
+        assert sum(table.rows[x].ms for x in probe.layers) == pytest.approx(
+            WHOLE_MS[probe.name], rel=0.02
+        )
+    assert all(
+        row.isolated_ms == pytest.approx(layer_ms(layer), rel=1e-3)
+        for layer, row in table.rows.items()
+    )
+    loaded = LatencyTable.load(path)
+    assert loaded.header == table.header
+    assert Correction.parse(loaded.header["correction"]).scale == pytest.approx(0.2, abs=0.05)
+    assert loaded.header["check_networks"] == "15"
+    assert float(loaded.header["check_mean_error_percent"]) < 2
+    checked = Check.load(check_path(path))
+    assert [one.name for one in checked.networks] == [one.name for one in probes.unseen]
+    assert all(one.first_ms == one.measured_ms for one in checked.networks)
+    assert "how far" in report_path(path).read_text().lower() or checked.verdict()
+
+
+def test_a_check_sees_what_is_wrong(path: Path) -> None:
+    table = _measure(path, TINY.layers(), _on(MadeDevice()), probes=_probes(0, 15))
+    assert "correction" not in table.header
+    assert float(table.header["check_bias_percent"]) == pytest.approx(100 / 1.2 - 100, abs=0.1)
+    assert {row.ms for row in table.rows.values()} == {
+        row.isolated_ms for row in table.rows.values()
+    }
+
+
+def test_a_finished_table_can_be_checked_again(path: Path) -> None:
+    before = _measure(path, TINY.layers(), _on(MadeDevice()), probes=_probes(20, 15))
+    device = MadeDevice(pace=1.3)
+    again = _measure(path, TINY.layers(), _on(device), probes=_probes(0, 5))
+    assert again.rows == LatencyTable.load(path).rows
+    assert [row.ms for row in again.rows.values()] == pytest.approx(
+        [row.ms for row in before.rows.values()], abs=1e-6
+    )
+    assert again.header["check_networks"] == "5"
+    assert float(again.header["check_mean_error_percent"]) < 2
+    assert again.header["correction"] == before.header["correction"]
+
+
+def test_a_new_layer_gets_the_correction_of_the_table(path: Path) -> None:
+    probes = _probes(20, 0)
+    known = TINY.layers()
+    _measure(path, known, _on(MadeDevice()), probes=probes)
+    table = _measure(path, (*known, ANCHOR_LAYER), _on(MadeDevice(pace=1.4)))
+    row = table.rows[ANCHOR_LAYER]
+    assert row.isolated_ms == pytest.approx(layer_ms(ANCHOR_LAYER), rel=1e-3)
+    assert row.isolated_ms
+    correction = Correction.parse(table.header["correction"])
+    assert row.ms == pytest.approx(correction.apply(ANCHOR_LAYER, row.isolated_ms))
+    assert row.ms > 1.1 * row.isolated_ms
+    assert row.std_ms
+
+
+def test_the_anchor_may_be_a_row_too(path: Path) -> None:
+    table = _measure(path, (ANCHOR_LAYER,), _on(MadeDevice()))
+    assert table.rows[ANCHOR_LAYER].n == PLAN.n_rounds * PLAN.n_runs
+
+
+def test_rows_that_disagree_are_timed_again(path: Path) -> None:
+    class Jumping(MadeDevice):
+        """Every other visit to the first layer takes half as long again."""
+
+        def _run(self, name: str) -> Callable[[], None]:
+            steady = super()._run(name)
+            if name != str(LAYERS[0]):
+                return steady
+            runs = iter(range(10**6))
+
+            def run() -> None:
+                steady()
+                if next(runs) // (PLAN.n_warmups + PLAN.n_runs) % 2:
+                    self._now_ns += round(0.5e6 * layer_ms(LAYERS[0]))
+
+            return run
+
+    steps: list[tuple[str, int, int]] = []
+    table = _measure(path, setting=_on(Jumping()), on_step=lambda *step: steps.append(step))
+    n_first = PLAN.n_rounds * PLAN.n_runs
+    assert table.rows[LAYERS[0]].n == n_first + PLAN.n_rounds // 2 * PLAN.n_runs
+    assert {table.rows[layer].n for layer in LAYERS[1:]} == {n_first}
+    assert ("timing again", 2, 2) in steps
 
 
 def test_an_interrupted_run_goes_on_with_what_it_has(path: Path) -> None:
@@ -109,12 +280,15 @@ def test_an_interrupted_run_goes_on_with_what_it_has(path: Path) -> None:
     with raw_times_path(path).open("a") as file:
         file.write('{"name": "mb k3')
     steps: list[tuple[str, int, int]] = []
-    table = _measure(path, on_step=lambda *step: steps.append(step))
-    assert steps[-1] == ("timing", len(LAYERS) * PLAN.n_rounds - 7, steps[-1][2])
-    assert steps[-1][1] == steps[-1][2]
+    _measure(path, on_step=lambda *step: steps.append(step))
+    timed = [step for step in steps if step[0] == "timing"]
+    assert timed[-1] == ("timing", len(LAYERS) * PLAN.n_rounds - 7, timed[-1][2])
+    assert timed[-1][1] == timed[-1][2]
     assert _raw_lines(path)[: len(before)] == before
-    assert {row.n for row in table.rows.values()} == {PLAN.n_rounds * PLAN.n_runs}
-    at_s = [json.loads(line)["at_s"] for line in _raw_lines(path)[1:]]
+    visits = [json.loads(line) for line in _raw_lines(path)[1:]]
+    pairs = [(one["name"], one["round"]) for one in visits if one["name"] != ANCHOR]
+    assert len(pairs) == len(set(pairs))
+    at_s = [one["at_s"] for one in visits]
     assert at_s == sorted(at_s)
 
 
@@ -182,7 +356,7 @@ def test_times_of_other_conditions_are_not_mixed(path: Path) -> None:
     ],
 )
 def test_broken_raw_times_are_named(path: Path, line: str, message: str) -> None:
-    first = json.dumps({"version": "1", **SETTING.conditions})
+    first = json.dumps({"version": "1", **CONDITIONS})
     raw_times_path(path).write_text(f"{first}\n{line}\n")
     with pytest.raises(NasError, match=message):
         _measure(path)

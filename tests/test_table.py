@@ -233,3 +233,60 @@ def test_file_cut_anywhere_is_refused_or_holds_whole_rows(tmp_path: Path) -> Non
 
 def test_sums_are_finite() -> None:
     assert all(math.isfinite(TABLE.predict_ms(TINY.random(seed))) for seed in range(20))
+
+
+CALIBRATED = f"{','.join(COLUMNS)},isolated_ms,std_ms"
+
+
+def calibrated_of(*rows: str) -> str:
+    return "\n".join(["# version: 1", CALIBRATED, *rows, ""])
+
+
+def test_calibrated_rows_load_equal(tmp_path: Path) -> None:
+    first, second, *_ = TABLE.rows.values()
+    rows = {
+        first.layer: replace(first, isolated_ms=0.25, std_ms=0.0),
+        second.layer: second,
+    }
+    path = tmp_path / "test.csv"
+    LatencyTable(name="test", header=HEADER, rows=rows).save(path)
+    lines = path.read_text().splitlines()
+    assert lines[3] == CALIBRATED
+    assert lines[4].endswith(",measured,0.250000,0.000000")
+    assert lines[5].endswith(",measured,,")
+    loaded = [*LatencyTable.load(path).rows.values()]
+    assert [row.isolated_ms for row in loaded] == [0.25, None]
+    assert [row.std_ms for row in loaded] == [0.0, None]
+    assert loaded[1].ms == second.ms
+
+
+def test_a_table_without_such_figures_has_the_columns_of_old(tmp_path: Path) -> None:
+    path = tmp_path / "test.csv"
+    TABLE.save(path)
+    assert path.read_text().splitlines()[3] == ",".join(COLUMNS)
+    path.write_text(calibrated_of(f"{GOOD},,"))
+    LatencyTable.load(path).save(path)
+    assert CALIBRATED not in path.read_text()
+
+
+BROKEN_CALIBRATED = {
+    "isolated zero": (calibrated_of(f"{GOOD},0,0.1"), "line 3: isolated_ms must be above 0"),
+    "isolated NaN": (calibrated_of(f"{GOOD},nan,0.1"), "line 3: isolated_ms must be a finite"),
+    "std negative": (calibrated_of(f"{GOOD},1,-0.1"), "line 3: std_ms must be a finite number"),
+    "std text": (calibrated_of(f"{GOOD},1,small"), "std_ms must be a finite number of at least 0"),
+    "old row": (calibrated_of(GOOD), "line 3 must have 17 cells, but has 15"),
+    "one column": (
+        calibrated_of(GOOD).replace(",std_ms", ""),
+        "must have the columns op,size,",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_CALIBRATED)
+def test_broken_calibrated_row_names_the_line(case: str, tmp_path: Path) -> None:
+    text, reason = BROKEN_CALIBRATED[case]
+    path = tmp_path / "broken.csv"
+    path.write_text(text)
+    with pytest.raises(NasError, match=r"broken\.csv") as caught:
+        LatencyTable.load(path)
+    assert reason in str(caught.value)

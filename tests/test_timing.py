@@ -6,16 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from nas.errors import NasError
-from nas.latency.readings import (
-    ANCHOR,
-    Measurement,
-    Reading,
-    anchor_drift_percent,
-    measurements,
-    paces,
-)
-from nas.latency.timing import Plan, n_visits, time_rounds
+from nas.latency.readings import Measurement, anchor_drift_percent, measurements, paces
+from nas.latency.runner import timing
+from nas.latency.runner.timing import ANCHOR, Plan, Reading, n_visits, time_rounds
 
 NS_PER_MS = 1_000_000
 
@@ -88,19 +81,102 @@ def test_time_goes_on_from_the_start_given() -> None:
     assert [reading.at_s for reading in rounds] == pytest.approx([7.0, 7.001])
 
 
-@pytest.mark.parametrize("key", ["n_rounds", "n_runs", "anchor_every"])
-def test_a_plan_without_runs_is_refused(key: str) -> None:
-    with pytest.raises(NasError, match="must be an integer from 1"):
-        Plan(**{key: 0})
+def test_a_later_pass_numbers_its_rounds_on() -> None:
+    readings = _time(FakeMachine(), Plan(n_rounds=2, first_round=5), {"a": 1.0}, {("a", 5)})
+    assert [(r.name, r.round) for r in readings] == [(ANCHOR, 6), ("a", 6)]
+
+
+def test_a_visit_to_what_takes_long_ends_early() -> None:
+    plan = Plan(n_rounds=1, n_warmups=1, n_runs=5, visit_ms=25)
+    costs = {"short": 1.0, "long": 10.0, "longest": 100.0}
+    readings = _time(FakeMachine(), plan, costs, set())
+    assert {r.name: len(r.times_ms) for r in readings if r.name != ANCHOR} == {
+        "short": 5,
+        "long": 2,
+        "longest": 1,
+    }
+
+
+def test_a_run_that_lost_its_core_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = FakeMachine()
+    counts = {"n": 0}
+    slowed = iter([True, False, True, False, False, *[False] * 20])
+
+    def run() -> None:
+        is_slowed = next(slowed)
+        counts["n"] += is_slowed
+        machine.work("a", 9.0 if is_slowed else 1.0)()
+
+    monkeypatch.setattr(timing, "_n_preemptions", lambda: counts["n"])
+    plan = Plan(n_rounds=1, n_warmups=0, n_runs=3)
+    rounds = time_rounds({"a": run}, machine.work(ANCHOR, 1.0), plan, seed=0, clock=machine.clock)
+    assert [r.times_ms for r in rounds][1] == (1.0, 1.0, 1.0)
+
+
+def test_a_core_that_is_never_left_alone_gives_the_least_disturbed_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = iter(range(10_000))
+    monkeypatch.setattr(timing, "_n_preemptions", lambda: next(counts))
+    readings = _time(FakeMachine(), Plan(n_rounds=1), {"a": 2.0}, set())
+    assert [r.times_ms for r in readings if r.name == "a"] == [(2.0,)]
+
+
+def test_preemptions_are_counted_where_the_system_tells() -> None:
+    before = timing._n_preemptions()
+    assert timing._n_preemptions() >= before >= 0
+
+
+def test_what_must_be_opened_is_open_during_its_visits_only() -> None:
+    machine = FakeMachine()
+    events: list[str] = []
+
+    class Opened:
+        def __enter__(self) -> None:
+            events.append("open")
+            machine.now_ns += 50 * NS_PER_MS
+
+        def __exit__(self, *_: object) -> None:
+            events.append("close")
+
+        def __call__(self) -> None:
+            events.append("run")
+            machine.work("a", 1.0)()
+
+    plan = Plan(n_rounds=2, n_warmups=1, n_runs=1)
+    anchor = machine.work(ANCHOR, 1.0)
+    rounds = time_rounds({"a": Opened()}, anchor, plan, seed=0, clock=machine.clock)
+    assert [r.times_ms for r in rounds if r.name == "a"] == [(1.0,), (1.0,)]
+    assert events == ["open", "run", "run", "close"] * 2
 
 
 def test_a_measurement_keeps_raw_times_and_judges_itself() -> None:
     steady = Measurement(visits_ms=((1.0, 1.0, 9.0), (1.0, 1.02, 1.0)), paces=(1.0, 1.0))
-    assert (steady.ms, steady.n, steady.is_stable) == (1.0, 6, True)
+    assert (steady.ms, steady.n, steady.is_settled) == (1.0, 6, True)
     assert steady.iqr_ms == pytest.approx(0.015)
     torn = Measurement(visits_ms=((1.0, 1.0), (2.0, 2.0)), paces=(1.0, 1.0))
-    assert not torn.is_stable
-    assert torn.ms == 1.5
+    assert (torn.ms, torn.halves_ms, torn.is_settled) == (1.5, (1.0, 2.0), False)
+
+
+def test_the_halves_are_the_even_and_the_odd_visits() -> None:
+    visits = ((1.0,), (2.0,), (3.0,), (4.0,), (5.0,))
+    assert Measurement(visits_ms=visits, paces=(1.0,) * 5).halves_ms == (3.0, 3.0)
+    single = Measurement(visits_ms=((1.0,),), paces=(1.0,))
+    assert single.halves_ms == (1.0, 1.0)
+
+
+def test_the_standard_deviation_is_that_of_a_median() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.normal(10, 0.2, size=(2000, 25))
+    made = [Measurement(visits_ms=tuple((x,) for x in row), paces=(1.0,) * 25) for row in draws]
+    true_std = float(np.std([one.ms for one in made]))
+    assert np.mean([one.std_ms for one in made]) == pytest.approx(true_std, rel=0.08)
+
+
+def test_slowed_is_the_same_on_a_slower_machine() -> None:
+    measured = Measurement(visits_ms=((2.0, 2.0), (4.0, 4.0)), paces=(1.0, 1.0))
+    assert measured.slowed(2).ms == measured.ms / 2
+    assert measured.slowed(2).iqr_ms == measured.iqr_ms / 2
 
 
 def test_a_pace_is_divided_out() -> None:

@@ -1,18 +1,17 @@
 """Write the latency table of a device: `python -m nas.latency +hardware=host_cpu`.
 
-Measures every layer of both MobileNetV3 spaces and of the baselines on this machine; `arch=<name or
-file>` (with `width=`, `resolution=`) adds one network's layers, `space=<name>` another space's.
-Interrupted, the same command goes on. For hardware that a cost model stands for, such as
-pixel_cpu, the rows come from the model.
+Measures every layer of both MobileNetV3 spaces and of the baselines on the device, corrects the
+rows by whole networks and checks them on others (`calibrate=60 check=60`); `arch=<name or file>`
+(with `width=`, `resolution=`) adds one network's layers, `space=<name>` another space's;
+`runtime=litert dtype=int8` measures another runtime. Interrupted, the same command goes on. For
+hardware that a cost model stands for, such as pixel_cpu, the rows come from the model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -27,54 +26,18 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from nas.arch import Arch, Layer
-from nas.baselines import baselines, scaled_baselines
+from nas.arch import Layer
 from nas.commands import command, require_choice, settings
-from nas.errors import NasError, shown, unknown
 from nas.latency.cost_model import CostModel
-from nas.latency.devices import local_device
 from nas.latency.modelled import extended, modelled_table
 from nas.latency.raw_times import raw_times_path
+from nas.latency.settings import HardwareSettings, LatencySettings
 from nas.latency.summary import summary
 from nas.latency.table import LatencyTable
-from nas.latency.timing import Plan
-from nas.paths import folders, names
-from nas.space import SearchSpace
+from nas.paths import folders
 
-SPACES = ("mobilenet_v3_large", "mobilenet_v3_small")
 # Drawing costs milliseconds on the core that is being timed on.
 REFRESH_S = 0.25
-
-
-@dataclass(kw_only=True)
-class HardwareSettings:
-    """A file of conf/hardware."""
-
-    name: str
-    description: str
-    table: str
-    device: str
-    runtime: str
-    threads: int
-    dtype: str
-    cost_model: str | None = None
-
-
-@dataclass(kw_only=True)
-class LatencySettings:
-    """The options of conf/latency.yaml, typed."""
-
-    hardware: HardwareSettings
-    space: Any = None
-    arch: str | None = None
-    width: float = 1.0
-    resolution: int | None = None
-    table: str | None = None
-    fresh: bool = False
-    rounds: int = 20
-    warmups: int = 2
-    runs: int = 5
-    seed: int = 0
 
 
 @command("latency")
@@ -82,67 +45,42 @@ def main(cfg: DictConfig) -> None:
     """Measure or model the layers, write the table and say what it holds."""
     require_choice(cfg, "hardware", "nas.latency", like="host_cpu")
     options = settings(cfg, LatencySettings)
-    hardware = options.hardware
-    if hardware.device not in _WRITERS:
-        raise unknown(f"device of hardware {hardware.name}:", hardware.device, _WRITERS)
-    layers = _layers(options)
-    path = Path(options.table or f"latency_tables/{hardware.table}.csv")
-    if path.suffix != ".csv":
-        raise NasError(f"table must be the path of a .csv file, but is {path}.")
+    layers, path = options.layers(), options.path
     path.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
-    table = _WRITERS[hardware.device](options, layers, path, console)
+    write = _modelled if options.is_modelled else _measured
+    table = write(options, layers, path, console)
     _print_summary(table, path, options, console)
-
-
-def _layers(options: LatencySettings) -> list[Layer]:
-    spaces = _space_names(options.space)
-    if options.arch is not None:
-        archs = [Arch.load(options.arch).scaled(options.width, options.resolution)]
-    elif options.width != 1 or options.resolution is not None:
-        raise NasError("width and resolution scale the network of arch=, but there is none.")
-    else:
-        is_modelled = options.hardware.device == "modelled"
-        archs = [*scaled_baselines()] if is_modelled else baselines()
-        if spaces is None:
-            spaces = names("search_spaces", ".yaml") if is_modelled else [*SPACES]
-    found = [layer for name in spaces or () for layer in SearchSpace.load(name).layers()]
-    return list(dict.fromkeys([*found, *(layer for arch in archs for layer in arch.layers)]))
-
-
-def _space_names(space: Any) -> list[str] | None:
-    found = [space] if isinstance(space, str) else space
-    if found is None or (isinstance(found, list) and all(isinstance(one, str) for one in found)):
-        return found
-    raise NasError(
-        f"space must be a name or a list of names, but is {shown(space)}. "
-        "Write space=[tiny,mnasnet]."
-    )
 
 
 def _measured(
     options: LatencySettings, layers: Sequence[Layer], path: Path, console: Console
 ) -> LatencyTable:
     # These need torch, which takes seconds to import; a modelled table needs none.
+    from nas.latency.devices.registry import load_device
     from nas.latency.measure import Setting, measure, start_afresh
-    from nas.latency.runtimes import load_runtime
+    from nas.latency.runtimes.registry import load_runtime
 
-    hardware = options.hardware
+    hardware = options.chosen_hardware
     setting = Setting(
         hardware=hardware.name,
-        device=local_device(),
-        runtime=load_runtime(hardware.runtime, threads=hardware.threads, dtype=hardware.dtype),
+        device=load_device(hardware.device, hardware.connection),
+        runtime=load_runtime(hardware.runtime, hardware.dtype, hardware.mode),
         threads=hardware.threads,
-        dtype=hardware.dtype,
+        cores=tuple(hardware.cores),
     )
-    plan = Plan(n_rounds=options.rounds, n_warmups=options.warmups, n_runs=options.runs)
     if options.fresh:
         start_afresh(path)
+        setting.device.forget()
+    known = LatencyTable.load(path) if path.exists() else None
+    probes = options.probes(known.missing(layers) if known else layers)
     try:
         with _progress(console) as on_step:
-            return measure(layers, path, setting, plan, seed=options.seed, on_step=on_step)
+            return measure(
+                layers, probes, path, setting, options.plan, seed=options.seed, on_step=on_step
+            )
     except KeyboardInterrupt:
-        console.print(f"What was measured is kept in {raw_times_path(path)}.")
+        console.print(f"What was measured is kept beside {path}, in {raw_times_path(path).name}.")
         raise
 
 
@@ -185,13 +123,10 @@ def _modelled_header(hardware: HardwareSettings, cost_model: CostModel) -> dict[
     }
 
 
-_WRITERS = {"local": _measured, "modelled": _modelled}
-
-
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     columns = (
-        TextColumn("{task.description:9}"),
+        TextColumn("{task.description:12}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -205,7 +140,7 @@ def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
             nonlocal drawn_s
             if stage not in tasks:
                 tasks[stage] = progress.add_task(stage, total=n_steps)
-            progress.update(tasks[stage], completed=n_done)
+            progress.update(tasks[stage], completed=n_done, total=n_steps)
             if n_done == n_steps or monotonic() - drawn_s > REFRESH_S:
                 progress.refresh()
                 drawn_s = monotonic()
@@ -220,9 +155,15 @@ def _print_summary(
     for name, value in summary(table):
         grid.add_row(name, escape(value))
     console.print(grid)
-    console.print(f"Written to {path}. Next:")
-    own = f" table={path}" if options.table else ""
+    console.print(f"Written to {path}{_and_report(path)}. Next:")
+    is_own = options.table or path.stem != options.hardware.table
+    own = f" table={path}" if is_own else ""
     console.print(f"  python -m nas.search +hardware={options.hardware.name}{own}", highlight=False)
+
+
+def _and_report(path: Path) -> str:
+    report = path.with_suffix(".html")
+    return f", with the report {report}" if report.exists() else ""
 
 
 if __name__ == "__main__":

@@ -1,50 +1,55 @@
-"""From layers to a latency table, measured on this machine; interrupted, it goes on."""
+"""From layers to a table that agrees with the device: measure, calibrate, check."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from nas.arch import Layer
-from nas.latency.devices import Device, pinned
-from nas.latency.raw_times import appending, check_conditions, raw_times_path, read_raw_times
-from nas.latency.readings import ANCHOR, Reading, anchor_drift_percent, measurements
-from nas.latency.runtimes import Runtime, prepare_layer
-from nas.latency.table import VERSION, LatencyTable, Row
-from nas.latency.timing import Plan, n_visits, time_rounds
-
-# A block of V3-Large's middle: neither call overhead nor the largest caches decide its time.
-ANCHOR_LAYER = Layer.parse("mb k3 80>184>80 s1 hs @14")
-OnStep = Callable[[str, int, int], None]
-"""Called with what is being done, the steps done, and the steps in all."""
+from nas.latency.assembly import assemble, check, companions, today
+from nas.latency.check import check_path
+from nas.latency.devices.contract import Device, Facts, OnStep
+from nas.latency.raw_times import check_conditions, raw_times_path
+from nas.latency.runner.timing import Plan
+from nas.latency.runtimes.contract import Runtime
+from nas.latency.session import ANCHOR_LAYER, Session, Timings
+from nas.latency.subjects import Probes, Subject
+from nas.latency.table import VERSION, LatencyTable
+from nas.report.table_page import render_table_report, report_path
+from nas.text import write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Where and how layers are timed: what a table's header says, and what rows may be mixed."""
+    """Where and how to time: what a table's header says, and what rows may be mixed."""
 
     hardware: str
     device: Device
     runtime: Runtime
-    threads: int
-    dtype: str
+    threads: int = 1
+    cores: tuple[int, ...] = ()
 
-    @property
-    def conditions(self) -> dict[str, str]:
+    def facts(self) -> Facts:
+        """Return what the device says of itself."""
+        return self.device.facts(self.runtime.name, self.threads, self.cores)
+
+    def conditions(self, facts: Facts) -> dict[str, str]:
         """Return what must agree for two rows to be comparable."""
         return {
             "device": self.hardware,
-            "cpu": self.device.cpu,
+            "cpu": facts.cpu,
             "runtime": self.runtime.name,
-            "runtime_version": self.runtime.version,
+            "runtime_version": facts.runtime_version,
+            "mode": self.runtime.mode or "default",
             "threads": str(self.threads),
-            "dtype": self.dtype,
+            "dtype": self.runtime.dtype,
             "batch": "1",
         }
 
 
 def measure(
-    layers: Iterable[Layer],
+    layers: Sequence[Layer],
+    probes: Probes,
     path: Path,
     setting: Setting,
     plan: Plan,
@@ -52,85 +57,86 @@ def measure(
     seed: int,
     on_step: OnStep,
 ) -> LatencyTable:
-    """Time the layers that the table at `path` lacks, write it and return it.
+    """Time the layers that the table at `path` lacks, and the probes; write the table.
 
-    Every visit is kept beside the table as it ends (see `nas.latency.raw_times`): run again after
-    an interruption, this goes on from there. The table itself is written when it is complete.
+    The calibration's probes correct the new rows; the check's networks are compared with the sums,
+    and that is written beside the table (see `nas.latency.check`). Every visit is kept as it ends
+    (see `nas.latency.raw_times`): run again after an interruption, this goes on from there. The
+    table itself is written when it is complete.
 
     Raises:
-        NasError: the files at `path` are broken or were measured under other conditions.
+        NasError: the files at `path` are broken or were measured under other conditions, the device
+            was lost, or it cannot run a model.
     """
     known = LatencyTable.load(path) if path.exists() else None
+    facts = setting.facts()
+    conditions = setting.conditions(facts)
     if known:
-        check_conditions(known.header, setting.conditions, path)
-    kept = dict(known.rows) if known else {}
-    wanted = [layer for layer in dict.fromkeys(layers) if layer not in kept]
-    if known and not wanted:
+        check_conditions(known.header, conditions, path)
+    wanted = [*known.missing(layers)] if known else list(dict.fromkeys(layers))
+    if known and not wanted and not probes.all:
         return known
-    with pinned(setting.threads) as cores:
-        readings = _time_layers(wanted, path, setting, plan, seed, on_step)
-    rows = kept | _rows(wanted, readings)
-    header = _header(setting, cores, readings)
-    table = LatencyTable(name=path.stem, header=header, rows=rows)
+    n_earlier = _n_sessions(known)
+    session = Session(
+        device=setting.device,
+        runtime=setting.runtime,
+        threads=setting.threads,
+        cores=setting.cores,
+        plan=plan,
+        seed=seed,
+        raw_path=raw_times_path(path, n_earlier),
+        conditions=conditions,
+        on_step=on_step,
+    )
+    timings = session.time(
+        [*map(Subject.of_layers, [*wanted, *companions(known)]), *probes.all],
+    )
+    found = today(known, timings.measurements)
+    made = assemble(wanted, known, probes, found)
+    table = LatencyTable(name=path.stem, header={}, rows=made.rows)
+    checked = check(table, probes, found)
+    header = {
+        "version": str(VERSION),
+        **conditions,
+        **_about(facts, setting.facts(), timings, n_earlier + 1),
+        **({"correction": str(made.correction)} if made.correction else {}),
+        **(checked.header() if checked.networks else _earlier_check(known)),
+    }
+    table = replace(table, header=header)
+    if checked.networks:
+        checked.save(check_path(path), conditions)
+    write_text(report_path(path), render_table_report(table, checked))
     table.save(path)
     return table
 
 
 def start_afresh(path: Path) -> None:
-    """Delete the table at `path` and its raw times."""
-    path.unlink(missing_ok=True)
-    raw_times_path(path).unlink(missing_ok=True)
+    """Delete the table at `path`, its check, its report and its raw times."""
+    raw = path.parent.glob(f"{path.stem}.raw*.jsonl")
+    for file in (path, check_path(path), report_path(path), *raw):
+        file.unlink(missing_ok=True)
 
 
-def _time_layers(
-    layers: Sequence[Layer],
-    path: Path,
-    setting: Setting,
-    plan: Plan,
-    seed: int,
-    on_step: OnStep,
-) -> list[Reading]:
-    raw_path, conditions = raw_times_path(path), setting.conditions
-    readings = read_raw_times(raw_path, conditions)
-    done = {(reading.name, reading.round) for reading in readings}
-    left = [layer for layer in layers if n_visits([str(layer)], plan, done)]
-    runs = {}
-    for number, layer in enumerate(left, start=1):
-        runs[str(layer)] = prepare_layer(setting.runtime, layer)
-        on_step("preparing", number, len(left))
-    n_left = n_visits(runs, plan, done)
-    anchor = prepare_layer(setting.runtime, ANCHOR_LAYER)
-    start_s = readings[-1].at_s if readings else 0.0
-    n_timed = 0
-    with appending(raw_path, conditions) as append:
-        for reading in time_rounds(runs, anchor, plan, seed=seed, done=done, start_s=start_s):
-            append(reading)
-            readings.append(reading)
-            n_timed += reading.name != ANCHOR
-            on_step("timing", n_timed, n_left)
-    return readings
-
-
-def _rows(layers: Sequence[Layer], readings: Sequence[Reading]) -> dict[Layer, Row]:
-    found = measurements(readings)
-    rows = {}
-    for layer in layers:
-        measured = found[str(layer)]
-        rows[layer] = Row(layer=layer, ms=measured.ms, iqr_ms=measured.iqr_ms, n=measured.n)
-    return rows
-
-
-def _header(
-    setting: Setting, cores: tuple[int, ...], readings: Sequence[Reading]
-) -> Mapping[str, str]:
+def _about(before: Facts, after: Facts, timings: Timings, n_sessions: int) -> dict[str, str]:
+    temperatures = dict.fromkeys((before.temperature_c, after.temperature_c))
     return {
-        "version": str(VERSION),
-        **setting.conditions,
-        "cores": " ".join(map(str, cores)) or "not pinned",
-        "governor": setting.device.governor,
-        "clock_mhz": setting.device.clock_mhz,
+        "cores": " ".join(map(str, before.cores)) or "not pinned",
+        "governor": before.governor,
+        "clock_mhz": before.clock_mhz,
+        "temperature_c": " to ".join(temperatures),
         "date": date.today().isoformat(),
         "anchor": str(ANCHOR_LAYER),
-        "anchor_drift_percent": f"{anchor_drift_percent(readings):.1f}",
-        "seconds": f"{readings[-1].at_s:.1f}",
+        "anchor_drift_percent": f"{timings.anchor_drift_percent:.1f}",
+        "seconds": f"{timings.seconds:.1f}",
+        "sessions": str(n_sessions),
     }
+
+
+def _n_sessions(known: LatencyTable | None) -> int:
+    text = known.header.get("sessions", "1") if known else "0"
+    return int(text) if text.isdigit() else 1
+
+
+def _earlier_check(known: LatencyTable | None) -> dict[str, str]:
+    header = known.header if known else {}
+    return {key: value for key, value in header.items() if key.startswith("check_")}

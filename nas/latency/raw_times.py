@@ -1,5 +1,7 @@
 """The raw times beside a table: `<table>.raw.jsonl`, a line a visit, written as it ends.
 
+A later session that adds rows to a finished table has a file of its own, `<table>.raw-2.jsonl`.
+
 The first line holds the conditions. A run that was interrupted, also by `kill -9` in the middle of
 a line, goes on from the whole lines.
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NasError
-from nas.latency.readings import Reading
+from nas.latency.runner.timing import Reading
 from nas.text import read_text, write_text
 
 VERSION = "1"
@@ -22,9 +24,9 @@ MAX_BYTES = 256 * 2**20
 _START_AGAIN = "Measure all again with fresh=true, or name another file with table=."
 
 
-def raw_times_path(table: Path) -> Path:
-    """Return where the raw times of a table lie."""
-    return table.with_suffix(SUFFIX)
+def raw_times_path(table: Path, n_earlier: int = 0) -> Path:
+    """Return where the raw times of a table's session lie, by the number of finished ones."""
+    return table.with_suffix(f".raw-{n_earlier + 1}.jsonl" if n_earlier else SUFFIX)
 
 
 def read_raw_times(path: Path, conditions: Mapping[str, str]) -> list[Reading]:

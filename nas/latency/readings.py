@@ -7,34 +7,21 @@ machine: one at its quick decile, because other work can only slow it down.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-ANCHOR = "anchor"
+from nas.latency.runner.timing import ANCHOR, Reading
+
 QUICK = 0.1
 STABLE_SPREAD = 0.1
-# On a machine with a busy second core, five on each side made the two halves of the rounds agree
-# best: 2 %, against 10 % for the plain lowest decile and 6 % for the lower quartile.
-N_NEIGHBOURS = 5
+SETTLED_SPREAD = 0.05
+# On a shared machine, three to five on each side made the two halves of the rounds agree best: nets
+# within 1.8 %, layers within 2.2 %; the plain lowest decile gave 7 % and 8 %.
+N_NEIGHBOURS = 4
 N_SWEEPS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """One visit: the times of consecutive runs, taken `at_s` seconds after the first visit."""
-
-    name: str
-    round: int
-    at_s: float
-    times_ms: tuple[float, ...]
-
-    @property
-    def median_ms(self) -> float:
-        """Return the median of the times."""
-        return float(np.median(self.times_ms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +33,10 @@ class Measurement:
 
     visits_ms: tuple[tuple[float, ...], ...]
     paces: tuple[float, ...]
+
+    def slowed(self, pace: float) -> "Measurement":
+        """Return the same visits on a machine that is `pace` times as slow as it seemed."""
+        return replace(self, paces=tuple(pace * one for one in self.paces))
 
     @property
     def n(self) -> int:
@@ -59,6 +50,24 @@ class Measurement:
         return float(np.median(np.divide(medians, self.paces)))
 
     @property
+    def std_ms(self) -> float:
+        """Return the standard deviation of `ms`, from the spread of the visits.
+
+        A median of normal values scatters 1.25 times as much as their mean, and their quartiles lie
+        1.35 standard deviations apart.
+        """
+        medians = np.divide([np.median(times) for times in self.visits_ms], self.paces)
+        low, high = np.quantile(medians, (0.25, 0.75))
+        return float(1.25 * (high - low) / 1.35 / np.sqrt(len(medians)))
+
+    @property
+    def halves_ms(self) -> tuple[float, float]:
+        """Return `ms` of every other visit, and of those between: the same thing timed twice."""
+        first = Measurement(visits_ms=self.visits_ms[::2], paces=self.paces[::2])
+        second = Measurement(visits_ms=self.visits_ms[1::2], paces=self.paces[1::2])
+        return first.ms, second.ms if second.visits_ms else first.ms
+
+    @property
     def iqr_ms(self) -> float:
         """Return the distance between the quartiles of all times, at the machine's quick pace."""
         visits = zip(self.visits_ms, self.paces, strict=True)
@@ -67,9 +76,10 @@ class Measurement:
         return float(high - low)
 
     @property
-    def is_stable(self) -> bool:
-        """Tell whether the middle half of the times is within a tenth of the figure."""
-        return self.iqr_ms < STABLE_SPREAD * self.ms
+    def is_settled(self) -> bool:
+        """Tell whether the two halves of the visits agree within a twentieth."""
+        first, second = self.halves_ms
+        return abs(first - second) < SETTLED_SPREAD * self.ms
 
 
 def measurements(readings: Sequence[Reading]) -> dict[str, Measurement]:
@@ -94,7 +104,7 @@ def paces(readings: Sequence[Reading]) -> NDArray[np.float64]:
     if len(readings) <= N_NEIGHBOURS:
         return found
     _, numbers = np.unique([reading.name for reading in readings], return_inverse=True)
-    times = np.array([reading.median_ms for reading in readings])
+    times = np.array([_median_ms(reading) for reading in readings])
     for _ in range(N_SWEEPS):
         relative = times / _usual(times / found, numbers)[numbers]
         padded = np.pad(relative, N_NEIGHBOURS, mode="reflect")
@@ -111,9 +121,13 @@ def anchor_drift_percent(readings: Sequence[Reading]) -> float:
     rounds: dict[int, list[float]] = {}
     for reading in readings:
         if reading.name == ANCHOR:
-            rounds.setdefault(reading.round, []).append(reading.median_ms)
+            rounds.setdefault(reading.round, []).append(_median_ms(reading))
     medians = [float(np.median(times)) for times in rounds.values()]
     return 100 * (max(medians) / min(medians) - 1) if medians else 0.0
+
+
+def _median_ms(reading: Reading) -> float:
+    return float(np.median(reading.times_ms))
 
 
 def _usual(times: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,10 +1,10 @@
 """The report as one HTML page: no network, no library, nothing that is not in the file."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
 from nas.candidate import Candidate
 from nas.report.comparison import draw_comparison
+from nas.report.document import document
 from nas.report.figures import TIMES
 from nas.report.markup import Html, element, join
 from nas.report.networks import draw_latency, draw_networks
@@ -14,8 +14,6 @@ from nas.report.summary import draw_cards, draw_facts, draw_headline, draw_study
 
 __all__ = ["StudyReport", "render_report"]
 
-# The browser itself refuses to load anything, whatever a name in the page says.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _BOXES = (
     "A row is a stage, a box a block: its kernel, its expanded channels (the wider, the more), "
     "SE for squeeze-and-excite, hs for h-swish instead of ReLU."
@@ -36,29 +34,7 @@ def render_report(
         _study(study, baselines, f"study-{number}") for number, study in enumerate(studies, start=1)
     ]
     header = element("header", element("h1", title), draw_facts(facts), _contents(studies))
-    body = element("main", header, *sections, _comparison(studies, baselines))
-    page = element("html", _head(title), element("body", body, _script()), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
-
-
-def _head(title: str) -> Html:
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        element("style", _shipped("page.css")),
-    )
-
-
-def _script() -> Html:
-    return element("script", _shipped("page.js"))
-
-
-def _shipped(name: str) -> Html:
-    return Html((files("nas.report") / name).read_text(encoding="utf-8"))
+    return document(title, header, *sections, _comparison(studies, baselines))
 
 
 def _contents(studies: Sequence[StudyReport]) -> Html:

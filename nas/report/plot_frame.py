@@ -9,14 +9,14 @@ WIDTH, HEIGHT = 960, 480
 FRAME = Box(left=56, top=28, right=944, bottom=432)
 
 
-def draw_grid(x: Axis, y: Axis) -> Html:
-    """Return the lines and numbers behind the points."""
+def draw_grid(x: Axis, y: Axis, across: str = "latency in ms", up: str = "top-1 in %") -> Html:
+    """Return the lines and numbers behind the points, and the titles of the axes."""
     middle = (FRAME.top + FRAME.bottom) / 2
     parts = [
         *(_tick_x(x.at(value), text) for value, text in x.ticks(9)),
         *(_tick_y(y.at(value), text) for value, text in y.ticks(6)),
-        element("text", "latency in ms", x=(FRAME.left + FRAME.right) / 2, y=HEIGHT - 8),
-        element("text", "top-1 in %", transform=f"translate(14 {middle}) rotate(-90)"),
+        element("text", across, x=(FRAME.left + FRAME.right) / 2, y=HEIGHT - 8),
+        element("text", up, transform=f"translate(14 {middle}) rotate(-90)"),
     ]
     return element("g", *parts, class_="grid", aria_hidden="true")
 

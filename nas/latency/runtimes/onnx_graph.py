@@ -69,7 +69,7 @@ def _spec_of(node: fx.Node, parts: dict[str, nn.Module]) -> Spec:
     if type(part) not in _SPECS:
         raise NasError(
             f"every part of a block must have an ONNX form, but {part or node.target} has none. "
-            "Add it to nas/latency/onnx_graph.py."
+            "Add it to nas/latency/runtimes/onnx_graph.py."
         )
     return _SPECS[type(part)](part)
 

@@ -1,0 +1,1 @@
+"""Where model files run and are timed."""

@@ -1,0 +1,140 @@
+"""The rows of a latency table: what one layer costs, and its line in the CSV file."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+from nas.arch import Layer
+from nas.errors import NasError
+
+LAYER_COLUMNS = (
+    "op",
+    "size",
+    "in_channels",
+    "mid_channels",
+    "out_channels",
+    "kernel",
+    "stride",
+    "se",
+    "act",
+    "residual",
+    "linear",
+)
+COLUMNS = (*LAYER_COLUMNS, "ms", "iqr_ms", "n", "source")
+CALIBRATED_COLUMNS = ("isolated_ms", "std_ms")
+SOURCES = ("measured", "modelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What one layer costs: `ms` is what sums, `iqr_ms` its spread over `n` timings.
+
+    A row that whole networks have calibrated also knows `isolated_ms`, what the layer took when it
+    was timed alone, and `std_ms`, the standard deviation of the calibrated `ms`.
+    """
+
+    layer: Layer
+    ms: float
+    iqr_ms: float = 0.0
+    n: int = 0
+    source: str = "measured"
+    isolated_ms: float | None = None
+    std_ms: float | None = None
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Tell whether the row has a figure beyond the columns of every table."""
+        return self.isolated_ms is not None or self.std_ms is not None
+
+
+def columns_of(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Return the columns that a file of these rows has."""
+    return (*COLUMNS, *(CALIBRATED_COLUMNS if any(row.is_calibrated for row in rows) else ()))
+
+
+def write_row(row: Row, columns: tuple[str, ...]) -> list[object]:
+    """Return the cells of a row, ms rounded to nanoseconds."""
+    layer = [_cell(getattr(row.layer, name)) for name in LAYER_COLUMNS]
+    cells = [*layer, f"{row.ms:.6f}", f"{row.iqr_ms:.6f}", row.n, row.source]
+    more = [getattr(row, name) for name in columns[len(COLUMNS) :]]
+    return [*cells, *("" if ms is None else f"{ms:.6f}" for ms in more)]
+
+
+def read_row(cells: list[str], columns: tuple[str, ...], where: str) -> Row:
+    """Return the row that a line of a file holds.
+
+    Raises:
+        NasError: a cell is missing or wrong; `where` says in which line.
+    """
+    if len(cells) != len(columns):
+        raise NasError(f"{where} must have {len(columns)} cells, but has {len(cells)}.")
+    row = dict(zip(columns, cells, strict=True))
+    try:
+        return Row(
+            layer=_layer(row),
+            ms=_time(row, "ms"),
+            iqr_ms=number(row, "iqr_ms"),
+            n=_integer(row, "n"),
+            source=_source(row),
+            isolated_ms=_time(row, "isolated_ms") if row.get("isolated_ms") else None,
+            std_ms=number(row, "std_ms") if row.get("std_ms") else None,
+        )
+    except NasError as error:
+        raise NasError(f"{where}: {error}") from error
+
+
+def number(row: Mapping[str, str], name: str) -> float:
+    """Return the finite number of at least 0 in a cell.
+
+    Raises:
+        NasError: it is none.
+    """
+    try:
+        value = float(row[name])
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value) or value < 0:
+        raise NasError(
+            f"{name} must be a finite number of at least 0, but is {row[name]!r}. "
+            "Measure it again or delete the row."
+        )
+    return value
+
+
+def _cell(value: object) -> object:
+    return int(value) if isinstance(value, bool) else value
+
+
+def _layer(row: Mapping[str, str]) -> Layer:
+    return Layer(
+        op=row["op"],
+        act=row["act"],
+        residual=_flag(row, "residual"),
+        linear=_flag(row, "linear"),
+        **{name: _integer(row, name) for name in LAYER_COLUMNS[1:8]},
+    )
+
+
+def _time(row: Mapping[str, str], name: str) -> float:
+    value = number(row, name)
+    if value == 0:
+        raise NasError(f"{name} must be above 0, but is 0. Measure the layer again.")
+    return value
+
+
+def _source(row: Mapping[str, str]) -> str:
+    if row["source"] not in SOURCES:
+        raise NasError(f"source must be {' or '.join(SOURCES)}, but is {row['source']!r}.")
+    return row["source"]
+
+
+def _integer(row: Mapping[str, str], name: str) -> int:
+    if not (row[name].isascii() and row[name].isdigit() and len(row[name]) <= 9):
+        raise NasError(f"{name} must be a whole number, but is {row[name]!r}. Correct the cell.")
+    return int(row[name])
+
+
+def _flag(row: Mapping[str, str], name: str) -> bool:
+    if row[name] not in ("0", "1"):
+        raise NasError(f"{name} must be 0 or 1, but is {row[name]!r}. Correct the cell.")
+    return row[name] == "1"

@@ -1,0 +1,1 @@
+"""What makes model files of modules: one file a runtime, behind one contract."""

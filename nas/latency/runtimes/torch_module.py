@@ -1,0 +1,50 @@
+"""PyTorch itself: files of `torch.export`, run eagerly or compiled where they are timed."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nas.latency.runtimes.contract import package_versions
+
+MODES = ("eager", "channels_last", "compiled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchModule:
+    """PyTorch on the CPU: `eager`, eager in the memory layout `channels_last`, or `compiled`."""
+
+    dtype: str = "fp32"
+    mode: str | None = "eager"
+    name: str = "torch"
+    suffix: str = ".pt2"
+    is_slow: bool = True
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Return the mode."""
+        return {"mode": self.mode or MODES[0]}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Return the version of torch."""
+        return package_versions("torch", "torch")
+
+    def export(self, module: nn.Module, images: Tensor) -> bytes:
+        """Return the .pt2 file of a module: its graph and raw weights, no code of Python."""
+        file = io.BytesIO()
+        with _quiet(), torch.no_grad():
+            torch.export.save(torch.export.export(module, (images,)), file)
+        return file.getvalue()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ignore what torch warns of its own parts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
