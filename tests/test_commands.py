@@ -272,7 +272,7 @@ def test_spaces_to_time_are_names(
     with pytest.raises(SystemExit) as ended:
         time_layers()
     assert ended.value.code == 2
-    assert "space must be a name or a list of names" in capsys.readouterr().err
+    assert "space must be a text or a list of texts" in capsys.readouterr().err
 
 
 def test_a_working_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.arch import Arch, Layer
+from nas.arch import Layer
+from nas.baselines import baselines
 from nas.errors import NasError
 from nas.latency.check import Check, check_path
 from nas.latency.correction import Correction
@@ -111,8 +114,8 @@ def _on(device: MadeDevice) -> Setting:
     return replace(SETTING, device=device)
 
 
-def _probes(n_calibration: int, n_check: int, baselines: tuple[Arch, ...] = ()) -> Probes:
-    probes = choose_probes([TINY], baselines, n_calibration=n_calibration, n_check=n_check, seed=0)
+def _probes(n_calibration: int, n_check: int) -> Probes:
+    probes = choose_probes([TINY], [], n_calibration=n_calibration, n_check=n_check, seed=0)
     for probe in probes.all:
         if probe.is_network:
             WHOLE_MS[probe.name] = 1.2 * sum(map(layer_ms, probe.layers))
@@ -317,9 +320,88 @@ def test_a_killed_command_goes_on(tmp_path: Path) -> None:
     assert "python -m nas.search +hardware=host_cpu table=own.csv" in result.stdout
 
 
+TINY_TABLE = [
+    "+hardware=host_cpu",
+    "space=tiny",
+    "table=own.csv",
+    "rounds=6",
+    "runs=2",
+    "calibrate=6",
+    "check=4",
+]
+
+
+def _check_whole(folder: Path, kept: list[str]) -> None:
+    """Assert that the table is complete, and that no visit was made twice or lost."""
+    lines = (folder / "own.raw.jsonl").read_text().splitlines()
+    assert lines[: len(kept)] == kept
+    visits = [(one["name"], one["round"]) for one in map(json.loads, lines[1:])]
+    visits = [visit for visit in visits if visit[0] != ANCHOR]
+    assert len(visits) == len(set(visits))
+    table = LatencyTable.load(folder / "own.csv")
+    assert not table.missing(TINY)
+    assert table.header["check_networks"] == "4"
+    assert len(Check.load(folder / "own.check.csv").networks) == 4 + len(baselines())
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_cost_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nas.latency", *TINY_TABLE]
+    raw, rng, kept = tmp_path / "own.raw.jsonl", random.Random(0), list[str]()
+    for _ in range(10):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        n_bytes = raw.stat().st_size if raw.exists() else 0
+        until = time.monotonic() + 60
+        # Into the timing, and then on for a random while.
+        while process.poll() is None and time.monotonic() < until:
+            if raw.exists() and raw.stat().st_size > n_bytes + 200:
+                time.sleep(rng.uniform(0, 0.4))
+                break
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        if raw.exists():
+            whole = raw.read_text().rpartition("\n")[0].splitlines()
+            assert whole[: len(kept)] == kept
+            kept = whole
+    assert len(kept) > 10
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    _check_whole(tmp_path, kept)
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_nothing(tmp_path: Path) -> None:
+    command = " ".join([shlex.quote(sys.executable), "-m nas.latency", *TINY_TABLE])
+    # In place of a small disk: no file may grow beyond so many KiB.
+    full = subprocess.run(
+        ["bash", "-c", f"ulimit -f 40; {command}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert full.returncode == 2
+    assert "own.raw.jsonl cannot be written" in full.stderr
+    assert "the same command goes on" in " ".join(full.stderr.split())
+    assert not (tmp_path / "own.csv").exists()
+    kept = (tmp_path / "own.raw.jsonl").read_text().rpartition("\n")[0].splitlines()
+    assert len(kept) > 50
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True, capture_output=True)
+    _check_whole(tmp_path, kept)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["+hardware=pixel_cpu", "runtime=litert"], "runtime=litert belongs to hardware that is"),
+        (["+hardware=host_cpu", "runtime=litrt"], "unknown runtime 'litrt'. Did you mean litert"),
+        (["+hardware=host_cpu", "dtype=int4"], "unknown dtype of runtime onnxruntime"),
+        (["+hardware=host_cpu", "rounds=1"], "rounds must be an integer from 2"),
+        (["+hardware=host_cpu", "check=-1"], "check must be an integer from 0"),
+        (["+hardware=host_cpu", "hardware.cores=[999]"], "cores must be among"),
+        (["+hardware=host_cpu", "hardware.device=usb"], "unknown device 'usb'"),
+        (["+hardware=raspberry_pi"], "hardware.connection.host=pi@raspberrypi.local"),
+        (["+hardware=android_phone"], "benchmark_model"),
         ([], "hardware must be chosen. Known: .*host_cpu.*python -m nas.latency"),
         (["+hardware=host_cpu", "width=0.5"], "width and resolution scale the network of arch="),
         (["+hardware=host_cpu", "table=a.txt"], "must be the path of a .csv file"),

@@ -25,7 +25,7 @@ def shortened(command: str) -> str:
     if command.startswith("python -m nas.search"):
         return f"{command} n_trials=15"
     if command.startswith("python -m nas.latency +hardware=host_cpu"):
-        return f"{command} rounds=1 warmups=1 runs=1"
+        return f"{command} rounds=2 warmups=1 runs=1 calibrate=6 check=4"
     return command
 
 

@@ -8,7 +8,9 @@ import torch
 from nas.arch import Arch
 from nas.baselines import scaled_baselines
 from nas.cost import count_macs
+from nas.latency.check import Check
 from nas.latency.cost_model import CostModel
+from nas.latency.settings import SPACES as MEASURED_SPACES
 from nas.latency.table import LatencyTable
 from nas.network.build import build
 from nas.paths import SHIPPED
@@ -39,7 +41,8 @@ def stems(folder: str, suffix: str) -> list[str]:
 
 SPACES = stems("search_spaces", ".yaml")
 BASELINES = stems("search_spaces/baselines", ".yaml")
-TABLES = stems("latency_tables", ".csv")
+CHECKS = [stem for stem in stems("latency_tables", ".csv") if stem.endswith(".check")]
+TABLES = [stem for stem in stems("latency_tables", ".csv") if stem not in CHECKS]
 
 
 @pytest.mark.parametrize("name", shipped("*.yaml"))
@@ -90,7 +93,8 @@ def test_baseline_is_written_as_save_writes_it(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", TABLES)
 def test_table_covers_all_spaces_and_baselines(name: str) -> None:
     table = LatencyTable.load(name)
-    for space in map(SearchSpace.load, SPACES):
+    is_modelled = all(row.source == "modelled" for row in table.rows.values())
+    for space in map(SearchSpace.load, SPACES if is_modelled else MEASURED_SPACES):
         assert table.missing(space) == ()
         low, high = table.bounds_ms(space)
         assert 0 < low < high
@@ -111,6 +115,26 @@ def test_table_says_where_it_is_from(name: str) -> None:
     header = LatencyTable.load(name).header
     for key in ("version", "device", "cpu", "runtime", "threads", "dtype"):
         assert header.get(key), f"no {key}"
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_is_that_of_its_table(name: str) -> None:
+    path = SHIPPED / "latency_tables" / f"{name}.csv"
+    table, check = LatencyTable.load(name.removesuffix(".check")), Check.load(path)
+    assert check.header().items() <= table.header.items()
+    assert Check.load(path).unseen
+    predicted = {one.name: one.predicted_ms for one in check.networks if one.family == "baseline"}
+    assert set(predicted) == set(BASELINES)
+    for baseline in map(Arch.load, BASELINES):
+        assert predicted[baseline.name] == pytest.approx(table.predict_ms(baseline), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [name.removesuffix(".check") for name in CHECKS])
+def test_a_checked_table_is_calibrated_and_true(name: str) -> None:
+    table = LatencyTable.load(name)
+    assert all(row.isolated_ms and row.std_ms for row in table.rows.values())
+    assert float(table.header["check_mean_error_percent"]) < 5
+    assert abs(float(table.header["check_bias_percent"])) < 1
 
 
 @pytest.mark.parametrize("name", ["pixel_cpu", "pixel4_cpu", "pixel6_cpu"])

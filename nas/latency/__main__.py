@@ -1,10 +1,11 @@
 """Write the latency table of a device: `python -m nas.latency +hardware=host_cpu`.
 
 Measures every layer of both MobileNetV3 spaces and of the baselines on the device, corrects the
-rows by whole networks and checks them on others (`calibrate=60 check=60`); `arch=<name or file>`
-(with `width=`, `resolution=`) adds one network's layers, `space=<name>` another space's;
-`runtime=litert dtype=int8` measures another runtime. Interrupted, the same command goes on. For
-hardware that a cost model stands for, such as pixel_cpu, the rows come from the model.
+rows by whole networks and checks them on others (`calibrate=60 check=60`). `arch=<name or file>`
+(with `width=`, `resolution=`) adds one network's layers, `layer=` a single one, `space=<name>`
+those of another space; `runtime=litert dtype=int8` measures another runtime. Interrupted, the same
+command goes on. For hardware that a cost model stands for, such as pixel_cpu, the rows come from
+the model.
 """
 
 from collections.abc import Callable, Iterator, Sequence

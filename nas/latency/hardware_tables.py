@@ -56,8 +56,8 @@ def measuring_options(hardware: str | None, table: LatencyTable) -> dict[str, st
 
 
 def table_names() -> list[str]:
-    """Return the names of all tables; the checks that lie beside them are none."""
-    return [name for name in names(_TABLES, ".csv") if not name.endswith(".check")]
+    """Return the names of all tables."""
+    return names(_TABLES, ".csv")
 
 
 def _table_of(hardware: str) -> str:

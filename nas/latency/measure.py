@@ -40,7 +40,7 @@ class Setting:
             "cpu": facts.cpu,
             "runtime": self.runtime.name,
             "runtime_version": facts.runtime_version,
-            "mode": self.runtime.mode or "default",
+            "mode": self.runtime.mode or "none",
             "threads": str(self.threads),
             "dtype": self.runtime.dtype,
             "batch": "1",

@@ -17,6 +17,7 @@ from nas.text import integer
 SPACES = ("mobilenet_v3_large", "mobilenet_v3_small")
 N_CALIBRATION = 60
 N_CHECK = 60
+CHOICES = ("runtime", "dtype", "mode")
 
 
 @dataclass(kw_only=True)
@@ -45,6 +46,7 @@ class LatencySettings:
     arch: str | None = None
     width: float = 1.0
     resolution: int | None = None
+    layer: Any = None
     table: str | None = None
     runtime: str | None = None
     dtype: str | None = None
@@ -76,13 +78,27 @@ class LatencySettings:
 
     @property
     def _table_name(self) -> str:
-        given = (self.runtime, self.dtype, self.mode)
-        return "_".join([self.hardware.table, *(word for word in given if word)])
+        chosen, usual = self.chosen_hardware, self.hardware
+        words = [getattr(chosen, key) for key in CHOICES]
+        own = [
+            word for word, key in zip(words, CHOICES, strict=True) if word != getattr(usual, key)
+        ]
+        return "_".join([usual.table, *filter(None, own)])
 
     @property
     def chosen_hardware(self) -> HardwareSettings:
-        """Return the hardware with the runtime, dtype and mode that the command line chose."""
+        """Return the hardware with the runtime, dtype and mode that the command line chose.
+
+        Raises:
+            NasError: the hardware is modelled, and what its model stands for cannot be chosen.
+        """
         hardware = self.hardware
+        for key in (*CHOICES, "check"):
+            if self.is_modelled and getattr(self, key) is not None:
+                raise NasError(
+                    f"{key}={getattr(self, key)} belongs to hardware that is measured, but "
+                    f"{hardware.name} is modelled. Leave it out, or take +hardware=host_cpu."
+                )
         if self.runtime is not None and self.runtime != hardware.runtime:
             hardware = replace(hardware, runtime=self.runtime, mode=None)
         given: Mapping[str, Any] = {"dtype": self.dtype, "mode": self.mode}
@@ -103,36 +119,43 @@ class LatencySettings:
 
     @property
     def spaces(self) -> list[SearchSpace]:
-        """Return the spaces to measure; the default ones where neither space nor arch is given.
+        """Return the spaces to measure; the default ones where nothing else is asked for.
 
         Raises:
             NasError: a space is unknown or broken.
         """
-        found = [self.space] if isinstance(self.space, str) else self.space
-        if found is None:
-            everything = names("search_spaces", ".yaml") if self.is_modelled else [*SPACES]
-            found = everything if self.arch is None else []
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-            raise NasError(
-                f"space must be a name or a list of names, but is {shown(self.space)}. "
-                "Write space=[tiny,mnasnet]."
-            )
+        if self.space is not None:
+            found = _texts(self.space, "space", "space=[tiny,mnasnet]")
+        elif self.arch is not None or self.layer is not None:
+            found = []
+        else:
+            found = names("search_spaces", ".yaml") if self.is_modelled else [*SPACES]
         return [SearchSpace.load(name) for name in found]
 
+    @property
+    def baselines(self) -> list[Arch]:
+        """Return the hand-designed networks to measure: all, or none where others are named."""
+        if self.arch is not None or self.layer is not None:
+            return []
+        return [*scaled_baselines()] if self.is_modelled else baselines()
+
     def layers(self) -> list[Layer]:
-        """Return the layers of the spaces and of the network of `arch`, or of all baselines.
+        """Return the layers of the spaces and networks, and those named one by one.
 
         Raises:
-            NasError: an arch or space is unknown or broken, or width scales nothing.
+            NasError: a layer, arch or space is unknown or broken, or width scales nothing.
         """
+        archs = self.baselines
         if self.arch is not None:
             archs = [Arch.load(self.arch).scaled(self.width, self.resolution)]
         elif self.width != 1 or self.resolution is not None:
             raise NasError("width and resolution scale the network of arch=, but there is none.")
-        else:
-            archs = [*scaled_baselines()] if self.is_modelled else baselines()
         found = [layer for space in self.spaces for layer in space.layers()]
-        return list(dict.fromkeys([*found, *(layer for arch in archs for layer in arch.layers)]))
+        found += [layer for arch in archs for layer in arch.layers]
+        if self.layer is not None:
+            like = "layer='mb k5 24>72>40 s2 se24 re @56'"
+            found += map(Layer.parse, _texts(self.layer, "layer", f'"{like}"'))
+        return list(dict.fromkeys(found))
 
     def probes(self, missing: Sequence[Layer]) -> Probes:
         """Return the chains and networks to time, given the layers that the table lacks.
@@ -150,8 +173,17 @@ class LatencySettings:
             return Probes()
         return choose_probes(
             spaces,
-            baselines() if self.arch is None else (),
+            self.baselines,
             n_calibration=self.calibrate if missing else 0,
             n_check=n_check,
             seed=self.seed,
         )
+
+
+def _texts(value: Any, what: str, like: str) -> list[str]:
+    found = [value] if isinstance(value, str) else value
+    if isinstance(found, list) and all(isinstance(one, str) for one in found):
+        return found
+    raise NasError(
+        f"{what} must be a text or a list of texts, but is {shown(value)}. Write {like}."
+    )

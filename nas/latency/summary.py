@@ -67,7 +67,8 @@ def _steadiness(table: LatencyTable) -> Lines:
     lines = [("median IQR / ms", f"{100 * median(spreads):.1f} %")]
     if "anchor_drift_percent" in table.header:
         lines.append(("anchor drift", f"{table.header['anchor_drift_percent']} %"))
-    if n_unstable:
+    # A spread is averaged over visits and layers; where whole networks tell what is left, they say.
+    if n_unstable and not verdict(table.header):
         advice = "quiet the machine and measure again with fresh=true"
         lines.append(("unstable rows", f"{n_unstable} (IQR of 10 % or more): {advice}"))
     return lines

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas.latency.runner.machine import free_memory_bytes, pinned
-from nas.latency.runner.sessions import Session, open_session
-from nas.latency.runner.timing import Plan, Reading, time_rounds
+from nas.latency.runner.sessions import MissingPackageError, Session, open_session
+from nas.latency.runner.timing import ANCHOR, Plan, Reading, time_rounds
 
 Model = bytes | Path
 # A session holds its file's weights, often a second time in an order of its own, and buffers.
@@ -42,6 +42,10 @@ def time_models(
 
     Sessions stay open as far as half of the free memory goes; the others are opened anew at each of
     their visits, before the clock starts.
+
+    Raises:
+        ValueError: a model cannot be run, or the cores are not to be had.
+        MissingPackageError: the runtime is not installed.
     """
     with pinned(job.threads, job.cores):
         yield from _time(job, done, start_s, on_open)
@@ -60,9 +64,9 @@ def _time(
     runs: dict[str, Callable[[], object]] = {}
     for number, name in enumerate(names, start=1):
         left -= MEMORY_PER_FILE_BYTE * _n_bytes(job.models[name])
-        runs[name] = _open(job, job.models[name]) if left > 0 else _Reopened(job, name)
+        runs[name] = _open(job, name) if left > 0 else _Reopened(job, name)
         on_open(number, len(names))
-    anchor = _open(job, job.anchor)
+    anchor = _open(job, ANCHOR)
     yield from time_rounds(runs, anchor, job.plan, seed=job.seed, done=done, start_s=start_s)
 
 
@@ -70,11 +74,11 @@ class _Reopened:
     """A session that is opened before a visit and closed after it."""
 
     def __init__(self, job: Job, name: str) -> None:
-        self._job, self._model = job, job.models[name]
+        self._job, self._name = job, name
         self._session: Session | None = None
 
     def __enter__(self) -> None:
-        self._session = _open(self._job, self._model)
+        self._session = _open(self._job, self._name)
 
     def __exit__(self, *_: object) -> None:
         self._session = None
@@ -84,8 +88,15 @@ class _Reopened:
             self._session()
 
 
-def _open(job: Job, model: Model) -> Session:
-    return open_session(job.runtime, model, threads=job.threads, options=job.options)
+def _open(job: Job, name: str) -> Session:
+    model = job.anchor if name == ANCHOR else job.models[name]
+    try:
+        return open_session(job.runtime, model, threads=job.threads, options=job.options)
+    except (MissingPackageError, MemoryError):
+        raise
+    except Exception as error:  # each runtime has its own types
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"the model of {name} cannot be run by {job.runtime}: {reason}") from error
 
 
 def _n_bytes(model: Model) -> int:
