@@ -10,7 +10,6 @@ the other cores meanwhile, `--carrier` also times each layer inside a carrier ne
 
 import argparse
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -56,22 +55,17 @@ def build(folder: Path, arguments: argparse.Namespace) -> tuple[Path, float]:
 
 @contextmanager
 def busy_cores(n: int) -> Iterator[None]:
-    """Load `n` processes' worth of other cores with matrix products."""
-    processes = [multiprocessing.Process(target=_multiply, daemon=True) for _ in range(n)]
-    for process in processes:
-        process.start()
+    """Load `n` other cores, each with matrix products on one thread."""
+    code = "import numpy; a = numpy.random.rand(512, 512)\nwhile True: a @ a"
+    alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen(command, env={**os.environ, **alone}) for _ in range(n)]
     try:
         yield
     finally:
         for process in processes:
-            process.terminate()
-
-
-def _multiply() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    values = np.random.default_rng(0).standard_normal((512, 512))
-    while True:
-        values @ values
+            process.kill()
+            process.wait()
 
 
 def print_goals(table: Path, seconds: float) -> None:

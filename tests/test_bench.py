@@ -9,6 +9,7 @@ from nas.errors import NasError
 from nas.latency.devices.local import LocalDevice
 from nas.latency.runner import bench
 from nas.latency.runner.bench import Job, time_models
+from nas.latency.runner.sessions import open_session
 from nas.latency.runner.timing import ANCHOR, Plan
 from nas.latency.runtimes.contract import layer_module
 from nas.latency.runtimes.registry import load_runtime
@@ -27,11 +28,10 @@ def job() -> Job:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     found: list[bytes] = []
-    really = bench.open_session
 
     def counting(runtime: str, model: bytes, **options: object) -> object:
         found.append(model)
-        return really(runtime, model, **options)  # type: ignore[arg-type]
+        return open_session(runtime, model, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(bench, "open_session", counting)
     yield found

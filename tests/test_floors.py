@@ -60,6 +60,7 @@ PLAIN = {
     "nas.latency.raw_times",
     "nas.latency.readings",
     "nas.latency.rows",
+    "nas.latency.runtimes.variants",
     "nas.latency.settings",
     "nas.latency.subjects",
     "nas.latency.summary",

@@ -417,11 +417,11 @@ def test_wrong_options_are_one_screen(words: list[str], message: str, tmp_path: 
 
 def test_times_of_other_conditions_are_not_mixed(path: Path) -> None:
     _measure(path)
-    other = replace(SETTING, threads=2)
-    with pytest.raises(NasError, match=r"threads 2 to be continued, but has '1'.*fresh=true"):
+    other = replace(SETTING, runtime=load_runtime("onnxruntime", "int8"))
+    with pytest.raises(NasError, match=r"must be measured with mode u8s8.*fresh=true"):
         _measure(path, setting=other)
     path.unlink()
-    with pytest.raises(NasError, match=r"raw.jsonl must be measured with threads 2"):
+    with pytest.raises(NasError, match=r"raw.jsonl must be measured with mode u8s8"):
         _measure(path, setting=other)
 
 

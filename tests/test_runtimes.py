@@ -22,7 +22,8 @@ from nas.latency.runner.sessions import Session, open_session
 from nas.latency.runtimes.contract import Runtime, chain_module, layer_module
 from nas.latency.runtimes.graph import steps_of
 from nas.latency.runtimes.onnx_graph import onnx_model
-from nas.latency.runtimes.registry import VARIANTS, load_runtime
+from nas.latency.runtimes.registry import load_runtime
+from nas.latency.runtimes.variants import VARIANTS
 from nas.network.build import build_layer
 
 PACKAGES = {
@@ -242,6 +243,7 @@ class _Images:
 BORDERS = {"QuantizeLinear", "DequantizeLinear", "Transpose"}
 
 
+@pytest.mark.slow  # a minute for all of them
 @pytest.mark.parametrize("text", LAYERS)
 def test_the_runtime_makes_the_same_graph_of_its_own_quantisation(
     text: str, tmp_path: Path

@@ -30,8 +30,10 @@ from rich.table import Table
 from nas.arch import Layer
 from nas.commands import command, require_choice, settings
 from nas.latency.cost_model import CostModel
+from nas.latency.devices.registry import load_device
 from nas.latency.modelled import extended, modelled_table
 from nas.latency.raw_times import raw_times_path
+from nas.latency.runtimes.variants import Variant
 from nas.latency.settings import HardwareSettings, LatencySettings
 from nas.latency.summary import summary
 from nas.latency.table import LatencyTable
@@ -57,29 +59,30 @@ def main(cfg: DictConfig) -> None:
 def _measured(
     options: LatencySettings, layers: Sequence[Layer], path: Path, console: Console
 ) -> LatencyTable:
-    # These need torch, which takes seconds to import; a modelled table needs none.
-    from nas.latency.devices.registry import load_device
+    hardware, plan = options.chosen_hardware, options.plan
+    device = load_device(hardware.device, hardware.connection)
+    # What is wrong is said before the seconds that torch takes to import.
+    Variant.of(hardware.runtime, hardware.dtype, hardware.mode)
+    device.facts(hardware.runtime, hardware.threads, tuple(hardware.cores))
+    known = None if options.fresh or not path.exists() else LatencyTable.load(path)
+    probes = options.probes(known.missing(layers) if known else layers)
+
     from nas.latency.measure import Setting, measure, start_afresh
     from nas.latency.runtimes.registry import load_runtime
 
-    hardware = options.chosen_hardware
     setting = Setting(
         hardware=hardware.name,
-        device=load_device(hardware.device, hardware.connection),
+        device=device,
         runtime=load_runtime(hardware.runtime, hardware.dtype, hardware.mode),
         threads=hardware.threads,
         cores=tuple(hardware.cores),
     )
     if options.fresh:
         start_afresh(path)
-        setting.device.forget()
-    known = LatencyTable.load(path) if path.exists() else None
-    probes = options.probes(known.missing(layers) if known else layers)
+        device.forget()
     try:
         with _progress(console) as on_step:
-            return measure(
-                layers, probes, path, setting, options.plan, seed=options.seed, on_step=on_step
-            )
+            return measure(layers, probes, path, setting, plan, seed=options.seed, on_step=on_step)
     except KeyboardInterrupt:
         console.print(f"What was measured is kept beside {path}, in {raw_times_path(path).name}.")
         raise

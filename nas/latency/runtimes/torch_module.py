@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.latency.runtimes.contract import package_versions
-
-MODES = ("eager", "channels_last", "compiled")
+from nas.latency.runtimes.variants import VARIANTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +26,7 @@ class TorchModule:
     @property
     def options(self) -> dict[str, str]:
         """Return the mode."""
-        return {"mode": self.mode or MODES[0]}
+        return {"mode": self.mode or VARIANTS["torch"]["fp32"][0]}
 
     @property
     def versions(self) -> dict[str, str]:
