@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,7 +94,11 @@ def readings_of(table: Path) -> dict[str, Measurement]:
 
 
 def print_other_ways(table: Path) -> None:
-    """Print how well other ways predict the unseen networks, from the same readings."""
+    """Print how well other ways predict the unseen networks, from the same readings.
+
+    Plain medians of layers are compared with plain medians of networks; the rest with networks at
+    the machine's quick pace, at which a table is.
+    """
     probes = choose_probes(
         [SearchSpace.load(SPACE)],
         baselines(),
@@ -104,48 +108,49 @@ def print_other_ways(table: Path) -> None:
     )
     found = readings_of(table)
     rows = LatencyTable.load(table).rows
-    plain = {layer: float(np.median(np.concatenate(found[str(layer)].visits_ms))) for layer in rows}
-    paced = {layer: found[str(layer)].ms for layer in rows}
-    macs = {layer: sum(op.macs for op in ops_of(layer)) / 1e6 for layer in rows}
-    errors = {layer: found[str(layer)].std_ms for layer in rows}
+    paced = {name: measured.ms for name, measured in found.items()}
+    plain = {name: float(np.median(np.concatenate(one.visits_ms))) for name, one in found.items()}
     networks = [one for one in probes.calibration if one.is_network]
-    timed = [Timed(subject=one, ms=found[one.name].ms) for one in networks]
 
-    def scaled(rows: Rows) -> Rows:
-        scale = np.median([one.ms / _sum(rows, one.subject) for one in timed])
-        return {layer: ms * float(scale) for layer, ms in rows.items()}
+    def layers(times: Mapping[str, float]) -> Rows:
+        return {layer: times[str(layer)] for layer in rows}
+
+    def scaled(rows: Rows, times: Mapping[str, float]) -> Rows:
+        scale = float(np.median([times[one.name] / _sum(rows, one) for one in networks]))
+        return {layer: ms * scale for layer, ms in rows.items()}
 
     def calibrated(ms: Rows, std_ms: Rows) -> Rows:
         isolated = {layer: Isolated(ms=ms[layer], std_ms=std_ms[layer]) for layer in ms}
+        timed = [Timed(subject=one, ms=paced[one.name]) for one in networks]
         return calibrate(isolated, timed).ms
 
-    by_macs = scaled(macs)
-    ways: dict[str, Callable[[], Rows]] = {
-        "this table": lambda: {layer: row.ms for layer, row in rows.items()},
-        "plain sum of isolated medians": lambda: plain,
-        "the same, one scale": lambda: scaled(plain),
-        "isolated at one pace, one scale": lambda: scaled(paced),
-        "MAdds times a constant": lambda: by_macs,
-        "whole networks, no isolated times": lambda: calibrated(by_macs, by_macs),
-        "calibrated without chains": lambda: calibrated(paced, errors),
-    }
-    for name, way in ways.items():
-        print_way(name, way(), probes, found)
+    errors = {layer: found[str(layer)].std_ms for layer in rows}
+    macs = {layer: sum(op.macs for op in ops_of(layer)) / 1e6 for layer in rows}
+    by_macs = scaled(macs, paced)
+    ours = {layer: row.ms for layer, row in rows.items()}
+    print_way("this table", ours, probes, paced)
+    print_way("plain sum of isolated medians", layers(plain), probes, plain)
+    print_way("the same, one scale", scaled(layers(plain), plain), probes, plain)
+    print_way("at one pace", layers(paced), probes, paced)
+    print_way("at one pace, one scale", scaled(layers(paced), paced), probes, paced)
+    print_way("MAdds times a constant", by_macs, probes, paced)
+    print_way("networks, no isolated times", calibrated(by_macs, by_macs), probes, paced)
+    print_way("calibrated without chains", calibrated(layers(paced), errors), probes, paced)
 
 
-def print_way(name: str, rows: Rows, probes: Probes, found: Mapping[str, Measurement]) -> None:
+def print_way(name: str, rows: Rows, probes: Probes, times: Mapping[str, float]) -> None:
     """Print how a way's rows agree with the networks of the check."""
 
     def agreement(subjects: list[Subject]) -> Agreement:
         predicted = [_sum(rows, one) for one in subjects]
-        result = Agreement.of(predicted, [found[one.name].ms for one in subjects])
+        result = Agreement.of(predicted, [times[one.name] for one in subjects])
         assert result
         return result
 
     unseen = agreement(list(probes.unseen))
     known = agreement(list(probes.baselines.values()))
     print(
-        f"{name:34} mean {unseen.mean_error_percent:5.1f} %  bias {unseen.bias_percent:+6.1f} %  "
+        f"{name:30} mean {unseen.mean_error_percent:5.1f} %  bias {unseen.bias_percent:+6.1f} %  "
         f"within 5 % {unseen.within_5_percent:5.1f} %  tau {unseen.tau:.3f}  "
         f"worst baseline {known.worst_percent:5.1f} %"
     )
@@ -193,7 +198,8 @@ def print_carrier(table: Path, arguments: argparse.Namespace) -> None:
     probes = choose_probes(
         [space], baselines(), n_calibration=N_CALIBRATION, n_check=N_CHECK, seed=0
     )
-    print_way(f"{len(swaps)} layers in a carrier", inside, probes, found)
+    times = {name: measured.ms for name, measured in found.items()}
+    print_way(f"{len(swaps)} layers in a carrier", inside, probes, times)
 
 
 def _place(layer: Layer) -> tuple[int, ...]:
