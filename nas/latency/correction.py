@@ -8,6 +8,8 @@ from nas.arch import Layer
 from nas.errors import NasError
 from nas.ops import ops_of
 
+# Millions: 4 MB of fp32, a core's usual share of the last cache.
+CACHED_WEIGHTS = 1.0
 FIELDS = ("scale", "boundary_ms", "weights_ms", "deviation")
 
 
@@ -52,13 +54,13 @@ class Correction:
 
 
 def layer_counts(layer: Layer) -> tuple[float, float]:
-    """Return millions of activations that cross the layer's borders, and of its weights.
+    """Return millions of activations that cross the layer's borders, and of weights that cool down.
 
-    A head's weights do not count: read once for one image, and more than caches hold, they come
-    from memory alone as in a network.
+    Weights count as far as caches hold them while a layer runs alone, time after time. What is
+    more comes from memory then, too, as in a network; so do a head's, read once for one image.
     """
     weights = 0 if layer.op == "head" else sum(op.weights for op in ops_of(layer))
-    return outer_boundary((layer,)), weights / 1e6
+    return outer_boundary((layer,)), min(weights / 1e6, CACHED_WEIGHTS)
 
 
 def outer_boundary(layers: Sequence[Layer]) -> float:

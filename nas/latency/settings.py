@@ -54,7 +54,7 @@ class LatencySettings:
     calibrate: int = N_CALIBRATION
     check: int | None = None
     fresh: bool = False
-    rounds: int = 16
+    rounds: int = 14
     warmups: int = 1
     runs: int = 3
     seed: int = 0

@@ -35,7 +35,7 @@ class Plan:
     one always counts. `first_round` numbers the rounds of a later pass on from an earlier one.
     """
 
-    n_rounds: int = 16
+    n_rounds: int = 14
     n_warmups: int = 1
     n_runs: int = 3
     anchor_every: int = 50
