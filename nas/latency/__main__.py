@@ -32,7 +32,6 @@ from nas.commands import command, require_choice, settings
 from nas.latency.cost_model import CostModel
 from nas.latency.devices.registry import load_device
 from nas.latency.modelled import extended, modelled_table
-from nas.latency.raw_times import raw_times_path
 from nas.latency.runtimes.variants import Variant
 from nas.latency.settings import HardwareSettings, LatencySettings
 from nas.latency.summary import summary
@@ -84,7 +83,8 @@ def _measured(
         with _progress(console) as on_step:
             return measure(layers, probes, path, setting, plan, seed=options.seed, on_step=on_step)
     except KeyboardInterrupt:
-        console.print(f"What was measured is kept beside {path}, in {raw_times_path(path).name}.")
+        without = ", without fresh=true to go on from it" if options.fresh else ""
+        console.print(f"What was measured is kept beside {path}{without}.")
         raise
 
 
