@@ -49,11 +49,14 @@ def appending(path: Path, conditions: Mapping[str, str]) -> Iterator[Callable[[R
     first = json.dumps({"version": VERSION, **conditions})
     # Rewriting the whole lines drops a torn last one, which would swallow the next.
     write_text(path, "".join(f"{line}\n" for line in _whole_lines(path) or [first]))
-    with path.open("a", encoding="utf-8", buffering=1) as file:
+    # Without a buffer, which would be written again, and fail again, when the file is closed.
+    with path.open("ab", buffering=0) as file:
 
         def append(reading: Reading) -> None:
+            line = json.dumps(asdict(reading)).encode() + b"\n"
             try:
-                file.write(json.dumps(asdict(reading)) + "\n")
+                while line:
+                    line = line[file.write(line) :]
             except OSError as error:
                 raise NasError(
                     f"{path} cannot be written: {error.strerror}. Make room; the same command "
