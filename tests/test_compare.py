@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import Enter
 from scipy import stats
 
 from nas.arch import Arch, Layer
 from nas.baselines import baselines
 from nas.errors import NasError
+from nas.latency.compare import main
 from nas.latency.comparison import Comparison, Ratio, compared_networks
 from nas.latency.table import LatencyTable, Row
 from nas.space import SearchSpace
@@ -154,7 +156,7 @@ def test_command_takes_a_hardware_and_says_when_both_are_one(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["b=pixel_cpu"], "a must name a table, a file or a hardware, but is missing. Known: p"),
+        (["b=pixel_cpu"], "a must name a table, a file or a hardware, but is missing. Known: e"),
         (["a=pixle_cpu", "b=pixel_cpu"], "unknown table or hardware for a: 'pixle_cpu'. Did you"),
         (["a=pixel_cpu", "b=no.csv"], "no.csv must be a file, but there is none"),
         (["a=pixel_cpu", "b=[x]"], "b must name a table, a file or a hardware, but is ['x']"),
@@ -163,8 +165,10 @@ def test_command_takes_a_hardware_and_says_when_both_are_one(tmp_path: Path) -> 
         (["a=pixel_cpu", "b=pixel_cpu", "m=1"], "unknown option 'm'"),
     ],
 )
-def test_wrong_options_are_one_line(words: list[str], message: str, tmp_path: Path) -> None:
-    done = run(tmp_path, *words)
+def test_wrong_options_are_one_line(
+    words: list[str], message: str, tmp_path: Path, enter: Enter
+) -> None:
+    done = enter(main, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -14,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import Enter
 
 from nas.arch import Layer
 from nas.baselines import baselines
 from nas.errors import NasError
+from nas.latency.__main__ import main
 from nas.latency.check import Check, check_path
 from nas.latency.correction import Correction
 from nas.latency.devices.contract import Facts, OnStep
@@ -295,6 +297,7 @@ def test_an_interrupted_run_goes_on_with_what_it_has(path: Path) -> None:
     assert at_s == sorted(at_s)
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on(tmp_path: Path) -> None:
     arch = SearchSpace.load("tiny").random(seed=0)
     arch.save(tmp_path / "a.yaml")
@@ -407,12 +410,11 @@ def test_a_full_disk_costs_nothing(tmp_path: Path) -> None:
         (["+hardware=host_cpu", "table=a.txt"], "must be the path of a .csv file"),
     ],
 )
-def test_wrong_options_are_one_screen(words: list[str], message: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "nas.latency", *words]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert len(result.stderr.splitlines()) < 10
-    assert re.search(message, result.stderr), result.stderr
+def test_wrong_options_are_one_screen(words: list[str], message: str, enter: Enter) -> None:
+    ended = enter(main, *words)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) < 10
+    assert re.search(message, ended.stderr), ended.stderr
 
 
 def test_times_of_other_conditions_are_not_mixed(path: Path) -> None:

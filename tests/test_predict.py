@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from conftest import Enter
 
 from nas.arch import Arch
 from nas.errors import NasError
 from nas.latency.breakdown import Breakdown, adding_command
 from nas.latency.hardware_tables import measuring_options
+from nas.latency.predict import main
 from nas.latency.table import LatencyTable, Row
 
 ARCH = Arch.load("mobilenet_v3_small")
@@ -120,9 +122,11 @@ def test_command_that_adds_the_missing_rows_works(tmp_path: Path) -> None:
         (["+hardware=pixel_cpu", "arch=mobilenet_v2", "with=1"], "Did you mean width?"),
     ],
 )
-def test_wrong_options_are_one_line(words: list[str], message: str, tmp_path: Path) -> None:
+def test_wrong_options_are_one_line(
+    words: list[str], message: str, tmp_path: Path, enter: Enter
+) -> None:
     calibrated(CHECKED).save(tmp_path / "own.csv")
-    done = run(tmp_path, *words)
+    done = enter(main, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

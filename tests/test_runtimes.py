@@ -243,8 +243,8 @@ class _Images:
 BORDERS = {"QuantizeLinear", "DequantizeLinear", "Transpose"}
 
 
-@pytest.mark.slow  # a minute for all of them
-@pytest.mark.parametrize("text", LAYERS)
+@pytest.mark.slow
+@pytest.mark.parametrize("text", LAYERS[4:10])
 def test_the_runtime_makes_the_same_graph_of_its_own_quantisation(
     text: str, tmp_path: Path
 ) -> None:

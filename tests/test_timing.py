@@ -167,10 +167,10 @@ def test_the_halves_are_the_even_and_the_odd_visits() -> None:
 
 def test_the_standard_deviation_is_that_of_a_median() -> None:
     rng = np.random.default_rng(0)
-    draws = rng.normal(10, 0.2, size=(2000, 25))
+    draws = rng.normal(10, 0.2, size=(500, 25))
     made = [Measurement(visits_ms=tuple((x,) for x in row), paces=(1.0,) * 25) for row in draws]
     true_std = float(np.std([one.ms for one in made]))
-    assert np.mean([one.std_ms for one in made]) == pytest.approx(true_std, rel=0.08)
+    assert np.mean([one.std_ms for one in made]) == pytest.approx(true_std, rel=0.15)
 
 
 def test_slowed_is_the_same_on_a_slower_machine() -> None:
