@@ -46,6 +46,7 @@ def test_the_parent_is_the_fittest_when_the_tournament_is_the_population() -> No
         assert 1 in [distance(trials[number].params, tie.params) for tie in ties]
 
 
+@pytest.mark.slow
 def test_it_beats_random_search() -> None:
     for seed in range(3):
         evolved = optimise(RegularizedEvolution(seed=seed), 400).best_value

@@ -301,6 +301,7 @@ def test_another_search_does_not_continue_a_folder(
     assert "hydra.run.dir=" in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limits on files")
 def test_a_full_disk_keeps_what_is_finished(search: Command, tmp_path: Path) -> None:
     import resource
