@@ -11,6 +11,7 @@ from nas.arch import Arch, Layer
 from nas.errors import NasError
 from nas.latency.runtimes import export
 from nas.latency.runtimes.cache import ModelCache, default_folder
+from nas.latency.runtimes.contract import layer_module
 from nas.latency.runtimes.export import exported, subject_module, subject_of
 from nas.latency.runtimes.registry import load_runtime
 
@@ -54,13 +55,14 @@ def _export(runtime: Any, cache: ModelCache, subjects: list[str] = LAYERS) -> di
 
 def test_a_subject_names_its_module_in_any_process() -> None:
     arch = Arch.load("mobilenet_v3_small").scaled(resolution=64)
-    module, images = subject_module(subject_of(arch))
-    again, _ = subject_module(subject_of(arch))
+    module, images = subject_module(subject_of(arch.layers))
+    layer_module.cache_clear()  # as in another process
+    again, _ = subject_module(subject_of(arch.layers))
     assert images.shape == (1, 3, 64, 64)
     first, second = module.state_dict(), again.state_dict()
     assert all(first[name].equal(second[name]) for name in first)
     layer = Layer.parse(LAYERS[2])
-    assert subject_module(subject_of(layer))[1].shape == (1, 16, 16, 16)
+    assert subject_module(subject_of([layer]))[1].shape == (1, 16, 16, 16)
 
 
 def test_a_second_run_makes_nothing(runtime: Counted, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from nas.latency.devices.contract import OnStep
 from nas.latency.runner.bench import Model
 from nas.latency.runtimes.contract import Runtime
-from nas.latency.runtimes.export import exported
+from nas.latency.runtimes.export import exported, subject_of
 from nas.latency.subjects import Subject
 
 N_WORKERS = 2
@@ -17,7 +17,7 @@ def model_files(subjects: Iterable[Subject], runtime: Runtime, on_step: OnStep) 
     Raises:
         NasError: a package is missing, or the runtime cannot express a layer.
     """
-    texts = {one.name: "\n".join(map(str, one.layers)) for one in subjects}
+    texts = {one.name: subject_of(one.layers) for one in subjects}
     made = exported(texts.values(), runtime, n_workers=N_WORKERS, on_step=on_step)
     files = dict(made)
     return {name: files[text] for name, text in texts.items()}

@@ -1,7 +1,6 @@
 """How images and results lie in the memory of a model's input and output."""
 
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -47,11 +46,6 @@ class Port:
         if self.dtype != "float32":
             values = (values - np.float32(self.zero_point)) * np.float32(self.scale)
         return _moved(values, 3, 1) if self.is_nhwc and values.ndim == 4 else values
-
-    @property
-    def n_values(self) -> int:
-        """Return how many numbers it holds."""
-        return prod(self.shape)
 
 
 def _moved(values: NDArray[np.float32], source: int, target: int) -> NDArray[np.float32]:

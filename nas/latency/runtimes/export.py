@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.arch import Arch, Layer
+from nas.arch import Layer
 from nas.errors import NasError
+from nas.latency.devices.contract import OnStep
 from nas.latency.runtimes.cache import ModelCache
 from nas.latency.runtimes.contract import (
     Runtime,
@@ -21,13 +22,10 @@ from nas.latency.runtimes.contract import (
 )
 from nas.latency.runtimes.registry import load_runtime
 
-OnStep = Callable[[str, int, int], None]
-"""Called with what is being done, the steps done, and the steps in all."""
 
-
-def subject_of(item: Layer | Arch) -> str:
-    """Return what an export is asked for by: a layer's line, or a network's lines."""
-    return str(item) if isinstance(item, Layer) else "\n".join(map(str, item.layers))
+def subject_of(layers: Iterable[Layer]) -> str:
+    """Return what an export is asked for by: the lines of its layers."""
+    return "\n".join(map(str, layers))
 
 
 def subject_module(subject: str) -> tuple[nn.Module, Tensor]:
