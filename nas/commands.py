@@ -236,4 +236,4 @@ def _options(config_name: str, wanted: str) -> list[str]:
     if inner and group in groups:
         files = [place / group / f"{groups[group]}.yaml" for place in _places()]
         return [f"{group}.{key}" for file in files if file.is_file() for key in read_yaml(file)]
-    return [*(key for key in content if key != "hydra"), *groups, "hydra.run.dir"]
+    return list(dict.fromkeys([*(k for k in content if k != "hydra"), *groups, "hydra.run.dir"]))

@@ -24,6 +24,7 @@ TRIAL_COLUMNS = (
     "study",
     "trial",
     "key",
+    "state",
     "reward",
     "ms",
     "top1",

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.errors import NasError
 from nas.search.journal import Journal
@@ -24,16 +25,25 @@ DISTRIBUTIONS: dict[str, BaseDistribution] = {
 }
 
 
-def write(journal: Journal, number: int, values: list[float], study: str = "large") -> None:
-    journal.add(
-        study,
+def trial(number: int, values: list[float], is_pruned: bool = False) -> FrozenTrial:
+    """Return a finished trial as Optuna makes it."""
+    return create_trial(
+        state=TrialState.PRUNED if is_pruned else TrialState.COMPLETE,
+        values=values,
         params={"kernel": 3 + 2 * (number % 2), "act": "hswish"},
         distributions=DISTRIBUTIONS,
-        values=values,
-        user_attrs={"key": f"net{number}", "ms": 1.5 * number},
+        user_attrs=attributes(number),
+        intermediate_values={1: 0.5 * number, 2: values[0]} if is_pruned else None,
         constraints={"target_ms": number - 1.0},
-        started=datetime.now(UTC),
     )
+
+
+def attributes(number: int) -> dict[str, Any]:
+    return {"key": f"net{number}", "ms": 1.5 * number}
+
+
+def write(journal: Journal, number: int, values: list[float], study: str = "large") -> None:
+    journal.add(study, trial(number, values), attributes(number), datetime.now(UTC))
 
 
 def read_by_optuna(path: Path, study: str = "large") -> optuna.Study:
@@ -42,28 +52,25 @@ def read_by_optuna(path: Path, study: str = "large") -> optuna.Study:
     )
 
 
-@pytest.mark.parametrize("values", [[1.0], [1.0, 2.0]])
+@pytest.mark.parametrize(
+    ("values", "pruned"),
+    [([1.0], set()), ([1.0], {0}), ([1.0], {1, 2}), ([1.0, 2.0], set())],
+)
 def test_optuna_reads_the_records_that_it_would_have_written(
-    tmp_path: Path, values: list[float]
+    tmp_path: Path, values: list[float], pruned: set[int]
 ) -> None:
     journal = Journal(tmp_path / "study.journal")
     directions: list[optuna.study.StudyDirection] = [optuna.study.StudyDirection.MAXIMIZE]
     journal.trials("large", ["maximize"] * len(values))
-    for number in range(4):
-        write(journal, number, [value + number for value in values])
+    written = [
+        trial(number, [value + number for value in values], number in pruned) for number in range(4)
+    ]
+    for number, one in enumerate(written):
+        journal.add("large", one, attributes(number), datetime.now(UTC))
     journal.close()
 
     by_optuna = optuna.create_study(directions=directions * len(values))
-    for number in range(4):
-        by_optuna.add_trial(
-            create_trial(
-                values=[value + number for value in values],
-                params={"kernel": 3 + 2 * (number % 2), "act": "hswish"},
-                distributions=DISTRIBUTIONS,
-                user_attrs={"key": f"net{number}", "ms": 1.5 * number},
-                constraints={"target_ms": number - 1.0},
-            )
-        )
+    by_optuna.add_trials(written)
     for ours, theirs in zip(
         read_by_optuna(tmp_path / "study.journal").trials, by_optuna.trials, strict=True
     ):
@@ -73,6 +80,7 @@ def test_optuna_reads_the_records_that_it_would_have_written(
         assert ours.params == theirs.params
         assert ours.distributions == theirs.distributions
         assert ours.user_attrs == theirs.user_attrs
+        assert ours.intermediate_values == theirs.intermediate_values
         assert ours.constraints == theirs.constraints
         assert ours.datetime_start is not None
         assert ours.datetime_complete is not None

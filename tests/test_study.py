@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import numpy as np
 import optuna
 import pytest
 from numpy.typing import NDArray
-from optuna.samplers import BaseSampler
+from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import TrialState
 
 from nas.arch import Arch
 from nas.cost import count_macs
@@ -49,6 +51,27 @@ class CountingProxy:
         return np.array(top1), np.full(len(archs), 0.5)
 
 
+@dataclass
+class TrainingProxy(CountingProxy):
+    """Comes near to the accuracy epoch by epoch, and counts the epochs."""
+
+    n_epochs: int = 8
+    n_trained: int = 0
+
+    def curve(self, arch: Arch) -> list[float]:
+        top1 = float(super().predict([arch])[0][0])
+        return [top1 * (1 - 0.5**epoch) for epoch in range(1, self.n_epochs + 1)]
+
+    def evaluate(
+        self, arch: Arch, on_epoch: Callable[[int, float], bool]
+    ) -> tuple[float, float] | None:
+        for epoch, top1 in enumerate(self.curve(arch), start=1):
+            self.n_trained += 1
+            if on_epoch(epoch, top1):
+                return None
+        return self.curve(arch)[-1], 0.5
+
+
 def evolution(seed: int) -> BaseSampler:
     return RegularizedEvolution(population_size=16, tournament_size=8, seed=seed)
 
@@ -76,6 +99,8 @@ def open_search(
     proxy: CountingProxy | None = None,
     objective: Objective | None = None,
     target_ms: float = 3.0,
+    pruner: BasePruner | None = None,
+    make_sampler: Callable[[int], BaseSampler] = evolution,
 ) -> TargetSearch:
     return TargetSearch(
         target=Target(
@@ -89,8 +114,9 @@ def open_search(
         table=TABLE,
         proxy=proxy or CountingProxy(),
         journal=Journal(folder / "study.journal"),
-        make_sampler=evolution,
+        make_sampler=make_sampler,
         sampler_name="regularized_evolution",
+        pruner=pruner,
     )
 
 
@@ -262,3 +288,71 @@ def test_every_sampler_of_optuna_fits(tmp_path: Path, name: str) -> None:
         sampler_name=name,
     )
     assert len(list(search.run())) == 15
+
+
+def test_a_pruner_stops_what_optuna_itself_would_stop(tmp_path: Path) -> None:
+    proxy = TrainingProxy()
+    search = open_search(
+        tmp_path,
+        proxy=proxy,
+        pruner=SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+        make_sampler=lambda seed: RandomSampler(seed=seed),
+    )
+    finished = list(search.run())
+
+    def objective(trial: optuna.Trial) -> float:
+        arch = SPACE.sample(trial)
+        ms = TABLE.predict_ms(arch)
+        for epoch, top1 in enumerate(proxy.curve(arch), start=1):
+            (value,) = Reward().values(top1, ms, 3.0)
+            trial.report(value, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return Reward().values(proxy.curve(arch)[-1] - 0.5, ms, 3.0)[0]
+
+    by_optuna = optuna.create_study(
+        direction="maximize",
+        sampler=RandomSampler(seed=0),
+        pruner=SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+    )
+    by_optuna.optimize(objective, n_trials=60)
+    assert [one.choices for one in finished] == [trial.params for trial in by_optuna.trials]
+    assert [dict(one.reports) for one in finished] == [
+        trial.intermediate_values for trial in by_optuna.trials
+    ]
+    assert [one.evaluation.is_whole for one in finished] == [
+        trial.state == TrialState.COMPLETE for trial in by_optuna.trials
+    ]
+    assert search.best is not None
+    assert search.best.values[0] == pytest.approx(by_optuna.best_value)
+    assert proxy.n_trained < 0.5 * 60 * proxy.n_epochs
+
+
+def test_a_pruned_network_is_neither_winner_nor_front_nor_known(tmp_path: Path) -> None:
+    search = open_search(
+        tmp_path, proxy=TrainingProxy(), pruner=MedianPruner(n_startup_trials=5), n_trials=40
+    )
+    finished = list(search.run())
+    pruned = [one for one in finished if not one.evaluation.is_whole]
+    assert pruned
+    assert all(one.values == () and one.row("tiny")["reward"] == "" for one in pruned)
+    assert {one.row("tiny")["state"] for one in pruned} == {"pruned"}
+    assert all(
+        one.evaluation.is_whole for one in [*search.front(), search.winner, search.best] if one
+    )
+    assert search.n_networks == len({one.evaluation.key for one in search.whole})
+
+
+def test_a_pruner_remembers_the_trials_before_an_interruption(tmp_path: Path) -> None:
+    pruner = SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
+    search = open_search(tmp_path, proxy=TrainingProxy(), pruner=pruner, n_trials=20)
+    before = list(search.run())
+    trials = search._study.get_trials()
+    search.journal.close()
+    search = open_search(tmp_path, proxy=TrainingProxy(), pruner=pruner, n_trials=21)
+    assert search.finished == before
+    for ours, theirs in zip(search._study.get_trials(), trials, strict=True):
+        assert ours.state == theirs.state
+        assert ours.intermediate_values == theirs.intermediate_values
+        assert ours.system_attrs == theirs.system_attrs
+    assert search.n_left == 1

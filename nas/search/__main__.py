@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 from rich.console import Console
 from rich.markup import escape
@@ -25,7 +26,7 @@ from nas.latency.table import LatencyTable
 from nas.paths import find, names
 from nas.results import RunFolder, file_hash
 from nas.search.journal import Journal
-from nas.search.records import Proxy, Target
+from nas.search.records import Proxy, Target, Trainer
 from nas.search.run import Run
 from nas.search.study import TargetSearch
 from nas.space import SearchSpace
@@ -48,8 +49,10 @@ class SearchSettings:
     objective: dict[str, Any]
     proxy: dict[str, Any]
     sampler: dict[str, Any]
+    pruner: dict[str, Any]
     large: TargetSettings
     small: TargetSettings
+    data: dict[str, Any] | None = None
     table: str | None = None
     targets: list[str] = field(default_factory=lambda: ["large", "small"])
     space: str | None = None
@@ -67,11 +70,12 @@ def main(cfg: DictConfig) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     console = Console(emoji=False)
     table = _table(options)
-    proxy: Proxy = make(_without(options.proxy, "risk"), f"proxy {choice('proxy')}", "predict")
     targets = _targets(options, table, console)
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     identity = _identity(options, targets)
     folder.check_same_search(identity)
+    proxy = _proxy(options)
+    pruner = _pruner(options, proxy, targets)
     facts = _facts(options, table)
     journal = Journal(folder.journal)
     try:
@@ -84,6 +88,7 @@ def main(cfg: DictConfig) -> None:
                 journal=journal,
                 make_sampler=_sampler_maker(options),
                 sampler_name=choice("sampler"),
+                pruner=pruner,
             )
             for target in targets
         ]
@@ -100,8 +105,32 @@ def main(cfg: DictConfig) -> None:
         journal.close()
 
 
-def _without(node: dict[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in node.items() if name != key}
+def _proxy(options: SearchSettings) -> Proxy:
+    name = f"proxy {choice('proxy')}"
+    proxy: Proxy = make(_without(options.proxy, "risk", "n_trials"), name, "predict")
+    return proxy
+
+
+def _pruner(options: SearchSettings, proxy: Proxy, targets: list[Target]) -> BasePruner | None:
+    name = choice("pruner")
+    pruner: BasePruner = make(options.pruner, f"pruner {name}", "prune")
+    if isinstance(pruner, NopPruner):
+        return None
+    if not isinstance(proxy, Trainer):
+        raise NasError(
+            f"pruner={name} stops trainings, but proxy {choice('proxy')} trains no network by "
+            "itself. Leave it out, or choose proxy=short_train."
+        )
+    if len(targets[0].objective.directions) > 1:
+        raise NasError(
+            f"pruner={name} needs one figure to judge by, but objective {choice('objective')} has "
+            "several. Leave it out, or choose objective=reward."
+        )
+    return pruner
+
+
+def _without(node: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {name: value for name, value in node.items() if name not in keys}
 
 
 def _check(options: SearchSettings) -> None:
@@ -111,7 +140,10 @@ def _check(options: SearchSettings) -> None:
         raise NasError(f"seed must be from 0 to 2147483647, but is {options.seed}.")
     for key in ("name", "table"):
         short_text(options.hardware.get(key), f"hardware.{key}")
-    integer(options.sampler.get("n_trials"), "sampler.n_trials")
+    for group in ("proxy", "sampler"):
+        own = getattr(options, group).get("n_trials")
+        if own is not None or group == "sampler":
+            integer(own, f"{group}.n_trials")
     if not options.targets:
         raise NasError("targets must name large, small or both, but is empty.")
 
@@ -184,7 +216,7 @@ def _target(
         space=space,
         target_ms=target_ms,
         objective=make(objective, f"objective {choice('objective')}", "directions"),
-        n_trials=options.n_trials or options.sampler["n_trials"],
+        n_trials=options.n_trials or options.proxy.get("n_trials") or options.sampler["n_trials"],
         risk=_risk(options),
     )
 
@@ -233,6 +265,7 @@ def _identity(options: SearchSettings, targets: list[Target]) -> dict[str, Any]:
         "proxy": options.proxy,
         "objective": options.objective,
         "sampler": options.sampler,
+        "pruner": options.pruner,
         "seed": options.seed,
     }
 
@@ -244,6 +277,7 @@ def _facts(options: SearchSettings, table: LatencyTable) -> dict[str, str]:
         "table": table.name,
         **{f"table {key}": table.header[key] for key in kept if key in table.header},
         **{group: choice(group) for group in ("proxy", "sampler", "objective")},
+        **({"data": choice("data")} if options.data else {}),
         "seed": str(options.seed),
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }

@@ -1,14 +1,13 @@
 """The journal of a run: every finished trial of its studies, in Optuna's own file format."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.study import Study
@@ -130,47 +129,44 @@ class Journal:
                 f"{', '.join(directions)}. Choose another hydra.run.dir=."
             )
         self._studies[study] = opened
-        return opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
     def add(
-        self,
-        study: str,
-        *,
-        params: dict[str, Any],
-        distributions: dict[str, BaseDistribution],
-        values: Sequence[float],
-        user_attrs: dict[str, Any],
-        constraints: dict[str, float] | None,
-        started: datetime,
+        self, study: str, trial: FrozenTrial, user_attrs: Mapping[str, Any], started: datetime
     ) -> None:
-        """Append a finished trial.
+        """Append a trial that has finished in memory.
 
         Optuna writes the first of a session; the others are its record with their own figures, as
         most of Optuna's time goes into writing the same distributions again.
         """
+        values = trial.values
         if study not in self._templates:
-            self._studies[study].add_trial(
-                create_trial(
-                    values=values,
-                    params=params,
-                    distributions=distributions,
-                    user_attrs=user_attrs,
-                    constraints=constraints,
-                )
+            whole = create_trial(
+                state=trial.state,
+                values=values,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs=dict(user_attrs),
+                system_attrs=trial.system_attrs,
+                intermediate_values=trial.intermediate_values,
             )
+            self._studies[study].add_trial(whole)
             self._templates[study] = self._lines.last
             return
-        single = len(values) == 1
+        is_single = values is not None and len(values) == 1
         record = self._templates[study] | {
             "datetime_start": _timestamp(started),
             "datetime_complete": _timestamp(datetime.now(UTC)),
-            "value": values[0] if single else None,
-            "values": None if single else list(values),
+            "state": int(trial.state),
+            "value": values[0] if values and is_single else None,
+            "values": None if is_single else values,
             "params": {
-                name: distributions[name].to_internal_repr(value) for name, value in params.items()
+                name: trial.distributions[name].to_internal_repr(value)
+                for name, value in trial.params.items()
             },
-            "user_attrs": user_attrs,
-            "system_attrs": _constraint_attrs(constraints),
+            "user_attrs": dict(user_attrs),
+            "system_attrs": trial.system_attrs,
+            "intermediate_values": trial.intermediate_values,
         }
         self._lines.append_logs([record])
 
@@ -181,9 +177,3 @@ class Journal:
 
 def _timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _constraint_attrs(constraints: dict[str, float] | None) -> dict[str, Any]:
-    if not constraints:
-        return {}
-    return create_trial(value=0.0, constraints=constraints).system_attrs

@@ -1,40 +1,59 @@
 """What a search leaves behind: candidates, their comparison, the files of the run folder."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
 
 from rich.markup import escape
 from rich.table import Table
 
-from nas.baselines import baselines, published_top1
+from nas.arch import Arch
+from nas.baselines import published_top1
 from nas.candidate import Candidate
 from nas.latency.table import LatencyTable
 from nas.report.page import StudyReport, render_report
 from nas.results import RunFolder
-from nas.search.records import Finished, Proxy
+from nas.search.records import Finished, OnStep, Proxy
 from nas.search.study import TargetSearch
 from nas.text import write_text
 
 
-def hand_designed(table: LatencyTable, proxy: Proxy) -> tuple[list[Candidate], list[str]]:
-    """Return the hand-designed networks, and the names of those that the table does not hold."""
-    archs = baselines()
-    covered = [arch for arch in archs if not table.missing(arch)]
-    missing = [arch.name for arch in archs if arch not in covered]
-    means, stds = proxy.predict(covered)
-    found = [
-        Candidate(
-            name=arch.name,
-            group="baseline",
-            study="",
-            arch=arch,
-            top1=float(top1),
-            top1_std=float(std),
-            layer_ms=table.layer_ms(arch),
-            published_top1=published_top1(arch.name),
-        )
-        for arch, top1, std in zip(covered, means, stds, strict=True)
-    ]
-    return sorted(found, key=lambda one: one.ms), missing
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """The hand-designed networks by rising ms, and the names of those left out, by reason."""
+
+    candidates: list[Candidate]
+    left_out: dict[str, list[str]]
+
+
+def compare(archs: Sequence[Arch], table: LatencyTable, proxy: Proxy, on_step: OnStep) -> Compared:
+    """Return the networks that the table holds and the proxy can judge, asked one by one."""
+    found: list[Candidate] = []
+    left_out: dict[str, list[str]] = {}
+    for number, arch in enumerate(archs):
+        on_step("hand-designed networks", number, len(archs))
+        if table.missing(arch):
+            left_out.setdefault("not in the table", []).append(arch.name)
+            continue
+        top1, std = (float(figures[0]) for figures in proxy.predict([arch]))
+        if not isfinite(top1):
+            left_out.setdefault("not for the proxy to judge", []).append(arch.name)
+            continue
+        found.append(_baseline(arch, table, top1, std))
+    return Compared(candidates=sorted(found, key=lambda one: one.ms), left_out=left_out)
+
+
+def _baseline(arch: Arch, table: LatencyTable, top1: float, top1_std: float) -> Candidate:
+    return Candidate(
+        name=arch.name,
+        group="baseline",
+        study="",
+        arch=arch,
+        top1=top1,
+        top1_std=top1_std,
+        layer_ms=table.layer_ms(arch),
+        published_top1=published_top1(arch.name),
+    )
 
 
 def candidate(search: TargetSearch, finished: Finished, group: str) -> Candidate:
@@ -88,7 +107,7 @@ def _report(
         seconds=seconds[target.name],
         target_ms=target.target_ms,
         bounds_ms=search.table.bounds_ms(target.space),
-        points=[(one.number, one.evaluation.ms, one.evaluation.top1) for one in search.finished],
+        points=[(one.number, one.evaluation.ms, one.evaluation.top1) for one in search.whole],
         winner=candidate(search, winner, "winner"),
         front=[candidate(search, one, "pareto") for one in search.front()],
         reference=reference[0] if reference else None,

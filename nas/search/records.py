@@ -1,17 +1,18 @@
 """The records of a search: its target, a network's figures, a finished trial."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.arch import Arch
 from nas.errors import NasError
+from nas.latency.table import LatencyTable
 from nas.objective import Objective
 from nas.space import SearchSpace
 
@@ -20,7 +21,32 @@ class Proxy(Protocol):
     """Estimates the accuracy of networks without training them in full."""
 
     def predict(self, archs: Sequence[Arch]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and standard deviation of the top-1 of each arch, in percent."""
+        """Return mean and standard deviation of the top-1 of each arch, in percent.
+
+        Both are NaN for a network that it cannot judge.
+        """
+
+
+OnStep = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is, and how much there is in all."""
+OnEpoch = Callable[[int, float], bool]
+"""Told an epoch from 1 on and the top-1 after it in percent; returns whether to stop."""
+
+
+@runtime_checkable
+class Learner(Proxy, Protocol):
+    """A proxy that learns the searched spaces before it predicts."""
+
+    def prepare(self, targets: Sequence["Target"], table: LatencyTable, on_step: OnStep) -> None:
+        """Learn; what was learnt before an interruption is not paid for again."""
+
+
+@runtime_checkable
+class Trainer(Proxy, Protocol):
+    """A proxy that trains each network that it is asked about, and so is asked about few."""
+
+    def evaluate(self, arch: Arch, on_epoch: OnEpoch) -> tuple[float, float] | None:
+        """Return top-1 and standard deviation in percent, or None when `on_epoch` stopped it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +67,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The figures of one network: ms from the table, top-1 and its spread from the proxy."""
+    """The figures of one network: ms from the table, top-1 and its spread from the proxy.
+
+    `is_whole` is False for a network whose training was stopped early: its top-1 is that of the
+    last epoch, and not to be compared with others.
+    """
 
     key: str
     ms: float
     top1: float
     top1_std: float
+    is_whole: bool = True
 
     def cautious_top1(self, risk: float) -> float:
         """Return the accuracy that the search counts on."""
@@ -55,7 +86,11 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A trial that ended: its number, choices and values, and its network's figures."""
+    """A trial that ended: its number, choices and values, and its network's figures.
+
+    One that was pruned has no values. `reports` are the values after each epoch of a training
+    that was watched.
+    """
 
     number: int
     choices: dict[str, Any]
@@ -63,6 +98,7 @@ class Finished:
     evaluation: Evaluation
     is_new: bool
     seconds: float
+    reports: Mapping[int, float] = field(default_factory=dict)
 
     def row(self, study: str) -> dict[str, Any]:
         """Return the line of trials.csv."""
@@ -71,6 +107,7 @@ class Finished:
             "study": study,
             "trial": self.number,
             "key": one.key,
+            "state": "complete" if one.is_whole else "pruned",
             "reward": f"{self.values[0]:.6f}" if len(self.values) == 1 else "",
             "ms": f"{one.ms:.6f}",
             "top1": f"{one.top1:.4f}",
@@ -106,6 +143,7 @@ class Finished:
                 ms=float(found["ms"]),
                 top1=float(found["top1"]),
                 top1_std=float(found["top1_std"]),
+                is_whole=trial.state == TrialState.COMPLETE,
             )
             is_new, seconds = bool(found["is_new"]), float(found["seconds"])
             if not all(map(isfinite, (evaluation.ms, evaluation.top1, evaluation.top1_std))):
@@ -118,8 +156,9 @@ class Finished:
         return cls(
             number=number,
             choices=dict(trial.params),
-            values=tuple(trial.values),
+            values=tuple(trial.values) if evaluation.is_whole else (),
             evaluation=evaluation,
             is_new=is_new,
             seconds=seconds,
+            reports=dict(trial.intermediate_values),
         )

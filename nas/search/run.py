@@ -1,7 +1,8 @@
 """A run: its targets are searched one after the other, and its folder filled as they go."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nas.arch import Arch
+from nas.baselines import baselines
 from nas.latency.table import LatencyTable
 from nas.results import RunFolder, TrialsFile
-from nas.search.outcome import comparison_table, hand_designed, write_files
-from nas.search.records import Proxy
+from nas.search.outcome import Compared, compare, comparison_table, write_files
+from nas.search.records import Learner, OnStep, Proxy, Trainer
 from nas.search.study import TargetSearch
 
 COLUMNS = (
@@ -39,6 +41,41 @@ class Run:
 
     def execute(self) -> None:
         """Run every trial that is left; what is finished is written also when it is cut short."""
+        try:
+            self._prepare()
+            compared = self._compare()
+            self._search(compared)
+        except KeyboardInterrupt:
+            path = escape(str(self.folder.path))
+            self.console.print(f"to go on, add hydra.run.dir={path}", soft_wrap=True)
+            raise
+
+    def _prepare(self) -> None:
+        if isinstance(self.proxy, Learner):
+            with self._showing_steps() as on_step:
+                targets = [search.target for search in self.searches]
+                self.proxy.prepare(targets, self.table, on_step)
+
+    def _compare(self) -> Compared:
+        """Judge the hand-designed networks; a proxy that trains judges the references alone."""
+        archs = baselines()
+        if isinstance(self.proxy, Trainer):
+            references = {search.target.space.reference for search in self.searches}
+            archs = [arch for arch in archs if arch.name in references]
+        with self._showing_steps() as on_step:
+            return compare(archs, self.table, self.proxy, on_step)
+
+    @contextmanager
+    def _showing_steps(self) -> Iterator[OnStep]:
+        with Progress(*COLUMNS, console=self.console, transient=True) as progress:
+            task = progress.add_task("", total=None, best="")
+
+            def on_step(what: str, done: int, total: int) -> None:
+                progress.update(task, description=escape(what), completed=done, total=total)
+
+            yield on_step
+
+    def _search(self, compared: Compared) -> None:
         finished = [
             one.row(search.target.name) for search in self.searches for one in search.finished
         ]
@@ -53,13 +90,9 @@ class Run:
                     self._run(search, trials)
                 finally:
                     seconds[search.target.name] = time.perf_counter() - begun
-        except KeyboardInterrupt:
-            path = escape(str(self.folder.path))
-            self.console.print(f"to go on, add hydra.run.dir={path}", soft_wrap=True)
-            raise
         finally:
             trials.close()
-            self._conclude(seconds)
+            self._conclude(compared, seconds)
 
     def _run(self, search: TargetSearch, trials: TrialsFile) -> None:
         target = search.target
@@ -77,15 +110,14 @@ class Run:
                     arch.save(self.folder.winner_file(target.name))
                 progress.update(task, advance=1, best=_best(search))
 
-    def _conclude(self, seconds: Mapping[str, float]) -> None:
-        searches = [search for search in self.searches if search.finished]
+    def _conclude(self, compared: Compared, seconds: Mapping[str, float]) -> None:
+        searches = [search for search in self.searches if search.whole]
         if not searches:
             return
-        others, missing = hand_designed(self.table, self.proxy)
-        compared = write_files(self.folder, searches, others, self.facts, seconds)
-        self.console.print(comparison_table(compared))
-        if missing:
-            self.console.print(f"not in the table, so not compared: {escape(', '.join(missing))}")
+        rows = write_files(self.folder, searches, compared.candidates, self.facts, seconds)
+        self.console.print(comparison_table(rows))
+        for reason, names in compared.left_out.items():
+            self.console.print(f"{reason}, so not compared: {escape(', '.join(names))}")
         for search in searches:
             winner = search.winner
             if winner is None:

@@ -1,7 +1,7 @@
 """One target's search: ask the sampler, look up the latency, ask the proxy, keep the trial."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -9,23 +9,25 @@ from math import isfinite
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from nas.arch import Arch
 from nas.errors import NasError
 from nas.latency.table import LatencyTable
-from nas.objective import Direction, pareto_front
+from nas.objective import pareto_front
 from nas.search.journal import Journal
-from nas.search.records import Evaluation, Finished, Proxy, Target
+from nas.search.records import Evaluation, Finished, Proxy, Target, Trainer
 
 
 @dataclass(kw_only=True)
 class TargetSearch:
     """The state of one study, continued from the journal.
 
-    `winner` is the most accurate network so far that meets the target.
+    `winner` is the most accurate network so far that meets the target. A `pruner` watches the
+    networks that the proxy trains, by their objective after each epoch, and stops the hopeless;
+    such a trial counts, but is neither winner nor in the front.
     """
 
     target: Target
@@ -34,6 +36,7 @@ class TargetSearch:
     journal: Journal
     make_sampler: Callable[[int], BaseSampler]
     sampler_name: str
+    pruner: BasePruner | None = None
     finished: list[Finished] = field(default_factory=list)
     winner: Finished | None = field(default=None, init=False)
     _known: dict[str, Evaluation] = field(default_factory=dict, init=False)
@@ -48,7 +51,11 @@ class TargetSearch:
         for trial in past:
             self._keep(Finished.of(trial, len(self.finished)))
         # A sampler that starts again from its seed would draw the trials that are already there.
-        self._study = _study_in_memory(directions, self.make_sampler(len(past)), past)
+        sampler = self.make_sampler(len(past))
+        self._study = optuna.create_study(
+            directions=list(directions), sampler=sampler, pruner=self.pruner
+        )
+        self._study.add_trials(map(_without_figures, past))
 
     @property
     def n_left(self) -> int:
@@ -61,12 +68,17 @@ class TargetSearch:
         return len(self._known)
 
     @property
+    def whole(self) -> list[Finished]:
+        """Return the trials that were not pruned."""
+        return [one for one in self.finished if one.evaluation.is_whole]
+
+    @property
     def best(self) -> Finished | None:
         """Return the trial with the best first value, of those that keep the objective's limit."""
         objective, target_ms = self.target.objective, self.target.target_ms
         keeping = [
             one
-            for one in self.finished
+            for one in self.whole
             if (objective.violation(one.evaluation.ms, target_ms) or 0) <= 0
         ]
         return max(keeping, key=lambda one: one.values[0], default=None)
@@ -90,10 +102,11 @@ class TargetSearch:
         return replace(self.target.space.arch(finished.choices), name=name)
 
     def front(self) -> list[Finished]:
-        """Return the Pareto front of all trials, by rising ms."""
-        ms = [one.evaluation.ms for one in self.finished]
-        top1 = [self._cautious_top1(one) for one in self.finished]
-        return [self.finished[index] for index in pareto_front(ms, top1)]
+        """Return the Pareto front of the whole trials, by rising ms."""
+        whole = self.whole
+        ms = [one.evaluation.ms for one in whole]
+        top1 = [self._cautious_top1(one) for one in whole]
+        return [whole[index] for index in pareto_front(ms, top1)]
 
     def _run_one(self) -> Finished:
         started = datetime.now(UTC)
@@ -103,15 +116,15 @@ class TargetSearch:
         key = arch.key()
         begun = time.perf_counter()
         is_new = key not in self._known
-        evaluation = self._evaluate(arch, key) if is_new else self._known[key]
+        evaluation = self._evaluate(arch, key, trial) if is_new else self._known[key]
         seconds = round(time.perf_counter() - begun, 6)
         objective, target_ms = self.target.objective, self.target.target_ms
-        values = objective.values(
-            evaluation.cautious_top1(self.target.risk), evaluation.ms, target_ms
-        )
         violation = objective.violation(evaluation.ms, target_ms)
         if violation is not None:
             trial.set_constraint("target_ms", violation)
+        values = self._values(evaluation) if evaluation.is_whole else ()
+        state = TrialState.COMPLETE if evaluation.is_whole else TrialState.PRUNED
+        told = self._study.tell(trial, list(values) or None, state=state)
         finished = Finished(
             number=len(self.finished),
             choices=choices,
@@ -119,19 +132,15 @@ class TargetSearch:
             evaluation=evaluation,
             is_new=is_new,
             seconds=seconds,
+            reports=told.intermediate_values,
         )
-        self.journal.add(
-            self.target.name,
-            params=choices,
-            distributions=self._distributions,
-            values=values,
-            user_attrs=finished.attributes(),
-            constraints=None if violation is None else {"target_ms": violation},
-            started=started,
-        )
-        self._study.tell(trial, list(values))
+        self.journal.add(self.target.name, told, finished.attributes(), started)
         self._keep(finished)
         return finished
+
+    def _values(self, evaluation: Evaluation) -> tuple[float, ...]:
+        top1 = evaluation.cautious_top1(self.target.risk)
+        return self.target.objective.values(top1, evaluation.ms, self.target.target_ms)
 
     def _ask(self) -> Trial:
         try:
@@ -141,19 +150,30 @@ class TargetSearch:
                 f"sampler {self.sampler_name} fails: {error}. Correct its sampler.*= options."
             ) from error
 
-    def _evaluate(self, arch: Arch, key: str) -> Evaluation:
-        means, stds = self.proxy.predict([arch])
-        top1, std = float(means[0]), float(stds[0])
-        if not (isfinite(top1) and isfinite(std) and std >= 0):
-            raise NasError(
-                f"a proxy must give a finite top-1 and deviation, but gave {top1} and {std} for "
-                f"network {key}. Check the proxy."
+    def _evaluate(self, arch: Arch, key: str, trial: Trial) -> Evaluation:
+        ms = self.table.predict_ms(arch)
+        if self.pruner is None or not isinstance(self.proxy, Trainer):
+            means, stds = self.proxy.predict([arch])
+            return _checked(
+                Evaluation(key=key, ms=ms, top1=float(means[0]), top1_std=float(stds[0]))
             )
-        return Evaluation(key=key, ms=self.table.predict_ms(arch), top1=top1, top1_std=std)
+        last = Evaluation(key=key, ms=ms, top1=0.0, top1_std=0.0, is_whole=False)
+
+        def is_hopeless(epoch: int, top1: float) -> bool:
+            nonlocal last
+            last = replace(last, top1=top1)
+            (value,) = self.target.objective.values(top1, ms, self.target.target_ms)
+            trial.report(value, epoch)
+            return trial.should_prune()
+
+        found = self.proxy.evaluate(arch, is_hopeless)
+        return _checked(last if found is None else _whole(last, *found))
 
     def _keep(self, finished: Finished) -> None:
         self.finished.append(finished)
         evaluation = finished.evaluation
+        if not evaluation.is_whole:
+            return
         self._known.setdefault(evaluation.key, evaluation)
         if evaluation.ms <= self.target.target_ms and (
             self.winner is None or self._cautious_top1(finished) > self._cautious_top1(self.winner)
@@ -164,18 +184,26 @@ class TargetSearch:
         return finished.evaluation.cautious_top1(self.target.risk)
 
 
-def _study_in_memory(
-    directions: Sequence[Direction], sampler: BaseSampler, past: Sequence[FrozenTrial]
-) -> Study:
-    study = optuna.create_study(directions=list(directions), sampler=sampler)
-    study.add_trials(
-        create_trial(
-            state=TrialState.COMPLETE,
-            values=trial.values,
-            params=trial.params,
-            distributions=trial.distributions,
-            constraints=trial.constraints or None,
+def _whole(last: Evaluation, top1: float, top1_std: float) -> Evaluation:
+    return replace(last, top1=float(top1), top1_std=float(top1_std), is_whole=True)
+
+
+def _checked(evaluation: Evaluation) -> Evaluation:
+    top1, std = evaluation.top1, evaluation.top1_std
+    if not (isfinite(top1) and isfinite(std) and std >= 0):
+        raise NasError(
+            f"a proxy must give a finite top-1 and deviation, but gave {top1} and {std} for "
+            f"network {evaluation.key}. Check the proxy."
         )
-        for trial in past
+    return evaluation
+
+
+def _without_figures(trial: FrozenTrial) -> FrozenTrial:
+    return create_trial(
+        state=trial.state,
+        values=trial.values,
+        params=trial.params,
+        distributions=trial.distributions,
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
     )
-    return study
