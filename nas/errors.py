@@ -8,6 +8,10 @@ class NasError(ValueError):
     """Report wrong input: a file, a name, an option or a device."""
 
 
+class NetworkError(NasError):
+    """Report one network that cannot be judged, as its training diverged; others may well be."""
+
+
 def shown(value: object) -> str:
     """Return what a message quotes of a value: its repr, cut after 80 characters."""
     try:

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from nas.arch import Arch
 from nas.cost import count_macs
-from nas.errors import NasError
+from nas.errors import NasError, NetworkError
 from nas.latency.table import LatencyTable, Row
 from nas.objective import Constraint, Objective, Pareto, Reward
 from nas.results import RunFolder
@@ -341,6 +341,40 @@ def test_a_pruned_network_is_neither_winner_nor_front_nor_known(tmp_path: Path) 
         one.evaluation.is_whole for one in [*search.front(), search.winner, search.best] if one
     )
     assert search.n_networks == len({one.evaluation.key for one in search.whole})
+
+
+def fails(arch: Arch) -> bool:
+    last = arch.layers[-3]
+    return last.se > 0 and last.act == "hswish"
+
+
+@dataclass
+class FailingProxy(CountingProxy):
+    """Fails on every network with h-swish and squeeze-and-excite in its last block, or on all."""
+
+    on_all: bool = False
+
+    def predict(self, archs: Sequence[Arch]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.on_all or fails(archs[0]):
+            raise NetworkError("the loss must be a number, but was nan.")
+        return super().predict(archs)
+
+
+def test_a_network_that_fails_costs_its_trial_alone(tmp_path: Path) -> None:
+    search = open_search(tmp_path, proxy=FailingProxy(), n_trials=40)
+    states = [one.evaluation.state for one in search.run()]
+    assert set(states) == {"complete", "failed"}
+    assert not any(fails(SPACE.arch(one.choices)) for one in search.whole)
+    search.journal.close()
+    again = open_search(tmp_path, n_trials=40)
+    assert [one.evaluation.state for one in again.finished] == states
+
+
+def test_a_search_in_which_all_networks_fail_ends(tmp_path: Path) -> None:
+    search = open_search(tmp_path, proxy=FailingProxy(on_all=True), n_trials=40)
+    with pytest.raises(NetworkError, match="loss must be a number"):
+        list(search.run())
+    assert len(search.finished) == 4
 
 
 def test_a_pruner_remembers_the_trials_before_an_interruption(tmp_path: Path) -> None:

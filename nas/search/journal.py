@@ -129,12 +129,13 @@ class Journal:
                 f"{', '.join(directions)}. Choose another hydra.run.dir=."
             )
         self._studies[study] = opened
-        return opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        return opened.get_trials(deepcopy=False, states=states)
 
     def add(
         self, study: str, trial: FrozenTrial, user_attrs: Mapping[str, Any], started: datetime
     ) -> None:
-        """Append a trial that has finished in memory.
+        """Append a trial that has ended in memory.
 
         Optuna writes the first of a session; the others are its record with their own figures, as
         most of Optuna's time goes into writing the same distributions again.

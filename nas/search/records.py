@@ -31,6 +31,12 @@ OnStep = Callable[[str, int, int], None]
 """Told what is being done, how much of it is, and how much there is in all."""
 OnEpoch = Callable[[int, float], bool]
 """Told an epoch from 1 on and the top-1 after it in percent; returns whether to stop."""
+STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+"""How a trial may end, in our words and in Optuna's."""
 
 
 @runtime_checkable
@@ -46,7 +52,11 @@ class Trainer(Proxy, Protocol):
     """A proxy that trains each network that it is asked about, and so is asked about few."""
 
     def evaluate(self, arch: Arch, on_epoch: OnEpoch) -> tuple[float, float] | None:
-        """Return top-1 and standard deviation in percent, or None when `on_epoch` stopped it."""
+        """Return top-1 and standard deviation in percent, or None when `on_epoch` stopped it.
+
+        Raises:
+            NetworkError: this network cannot be trained.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +79,20 @@ class Target:
 class Evaluation:
     """The figures of one network: ms from the table, top-1 and its spread from the proxy.
 
-    `is_whole` is False for a network whose training was stopped early: its top-1 is that of the
-    last epoch, and not to be compared with others.
+    `state` is pruned for a network whose training was stopped early: its top-1 is that of the last
+    epoch, and not to be compared with others. It is failed for one that cannot be trained.
     """
 
     key: str
     ms: float
     top1: float
     top1_std: float
-    is_whole: bool = True
+    state: str = "complete"
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the figures are final."""
+        return self.state == "complete"
 
     def cautious_top1(self, risk: float) -> float:
         """Return the accuracy that the search counts on."""
@@ -88,8 +103,8 @@ class Evaluation:
 class Finished:
     """A trial that ended: its number, choices and values, and its network's figures.
 
-    One that was pruned has no values. `reports` are the values after each epoch of a training
-    that was watched.
+    One that was pruned or failed has no values. `reports` are the values after each epoch of a
+    training that was watched.
     """
 
     number: int
@@ -107,7 +122,7 @@ class Finished:
             "study": study,
             "trial": self.number,
             "key": one.key,
-            "state": "complete" if one.is_whole else "pruned",
+            "state": one.state,
             "reward": f"{self.values[0]:.6f}" if len(self.values) == 1 else "",
             "ms": f"{one.ms:.6f}",
             "top1": f"{one.top1:.4f}",
@@ -143,7 +158,7 @@ class Finished:
                 ms=float(found["ms"]),
                 top1=float(found["top1"]),
                 top1_std=float(found["top1_std"]),
-                is_whole=trial.state == TrialState.COMPLETE,
+                state=next(name for name, state in STATES.items() if state == trial.state),
             )
             is_new, seconds = bool(found["is_new"]), float(found["seconds"])
             if not all(map(isfinite, (evaluation.ms, evaluation.top1, evaluation.top1_std))):

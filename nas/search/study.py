@@ -11,14 +11,17 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, create_trial
 
 from nas.arch import Arch
-from nas.errors import NasError
+from nas.errors import NasError, NetworkError
 from nas.latency.table import LatencyTable
 from nas.objective import pareto_front
 from nas.search.journal import Journal
-from nas.search.records import Evaluation, Finished, Proxy, Target, Trainer
+from nas.search.records import STATES, Evaluation, Finished, Proxy, Target, Trainer
+
+MAX_FAILED = 4
+"""Networks in a row that may fail; with the next one the search ends."""
 
 
 @dataclass(kw_only=True)
@@ -27,7 +30,7 @@ class TargetSearch:
 
     `winner` is the most accurate network so far that meets the target. A `pruner` watches the
     networks that the proxy trains, by their objective after each epoch, and stops the hopeless;
-    such a trial counts, but is neither winner nor in the front.
+    such a trial counts, but is neither winner nor in the front, and so does one that fails.
     """
 
     target: Target
@@ -116,15 +119,14 @@ class TargetSearch:
         key = arch.key()
         begun = time.perf_counter()
         is_new = key not in self._known
-        evaluation = self._evaluate(arch, key, trial) if is_new else self._known[key]
+        evaluation = self._judged(arch, key, trial) if is_new else self._known[key]
         seconds = round(time.perf_counter() - begun, 6)
         objective, target_ms = self.target.objective, self.target.target_ms
         violation = objective.violation(evaluation.ms, target_ms)
         if violation is not None:
             trial.set_constraint("target_ms", violation)
         values = self._values(evaluation) if evaluation.is_whole else ()
-        state = TrialState.COMPLETE if evaluation.is_whole else TrialState.PRUNED
-        told = self._study.tell(trial, list(values) or None, state=state)
+        told = self._study.tell(trial, list(values) or None, state=STATES[evaluation.state])
         finished = Finished(
             number=len(self.finished),
             choices=choices,
@@ -150,6 +152,16 @@ class TargetSearch:
                 f"sampler {self.sampler_name} fails: {error}. Correct its sampler.*= options."
             ) from error
 
+    def _judged(self, arch: Arch, key: str, trial: Trial) -> Evaluation:
+        try:
+            return self._evaluate(arch, key, trial)
+        except NetworkError:
+            before = [one.evaluation.state for one in self.finished[-MAX_FAILED:]]
+            if before == ["failed"] * MAX_FAILED:
+                raise  # It is not the network.
+            ms = self.table.predict_ms(arch)
+            return Evaluation(key=key, ms=ms, top1=0.0, top1_std=0.0, state="failed")
+
     def _evaluate(self, arch: Arch, key: str, trial: Trial) -> Evaluation:
         ms = self.table.predict_ms(arch)
         if self.pruner is None or not isinstance(self.proxy, Trainer):
@@ -157,7 +169,7 @@ class TargetSearch:
             return _checked(
                 Evaluation(key=key, ms=ms, top1=float(means[0]), top1_std=float(stds[0]))
             )
-        last = Evaluation(key=key, ms=ms, top1=0.0, top1_std=0.0, is_whole=False)
+        last = Evaluation(key=key, ms=ms, top1=0.0, top1_std=0.0, state="pruned")
 
         def is_hopeless(epoch: int, top1: float) -> bool:
             nonlocal last
@@ -185,7 +197,7 @@ class TargetSearch:
 
 
 def _whole(last: Evaluation, top1: float, top1_std: float) -> Evaluation:
-    return replace(last, top1=float(top1), top1_std=float(top1_std), is_whole=True)
+    return replace(last, top1=float(top1), top1_std=float(top1_std), state="complete")
 
 
 def _checked(evaluation: Evaluation) -> Evaluation:
