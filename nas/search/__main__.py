@@ -76,6 +76,7 @@ def main(cfg: DictConfig) -> None:
     folder.check_same_search(identity)
     proxy = _proxy(options)
     pruner = _pruner(options, proxy, targets)
+    _warn_of_random_search(options, targets, console)
     facts = _facts(options, table)
     journal = Journal(folder.journal)
     try:
@@ -127,6 +128,18 @@ def _pruner(options: SearchSettings, proxy: Proxy, targets: list[Target]) -> Bas
             "several. Leave it out, or choose objective=reward."
         )
     return pruner
+
+
+def _warn_of_random_search(
+    options: SearchSettings, targets: list[Target], console: Console
+) -> None:
+    n_random = options.sampler.get("population_size", 0)
+    if n_random >= max(target.n_trials for target in targets):
+        console.print(
+            f"[yellow]sampler {choice('sampler')} starts with {n_random} random networks, so that "
+            f"{targets[0].n_trials} trials are a random search:[/] try sampler=tpe",
+            soft_wrap=True,
+        )
 
 
 def _without(node: dict[str, Any], *keys: str) -> dict[str, Any]:
