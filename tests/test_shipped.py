@@ -21,9 +21,16 @@ SIZES = {
     "mnasnet": 104_485_552_128,
     "mobilenet_v3_large": 17_832_200_896_512,
     "mobilenet_v3_small": 27_088_846_848,
+    "small_images": 4_665_600,
     "tiny": 73_728,
 }
-N_LAYERS = {"mnasnet": 171, "mobilenet_v3_large": 292, "mobilenet_v3_small": 212, "tiny": 116}
+N_LAYERS = {
+    "mnasnet": 171,
+    "mobilenet_v3_large": 292,
+    "mobilenet_v3_small": 212,
+    "small_images": 280,
+    "tiny": 116,
+}
 FOLDERS = ("conf", "search_spaces", "latency_tables")
 
 
