@@ -1,0 +1,1 @@
+"""How well a proxy orders networks, beside what MAdds and parameters alone do."""

@@ -1,0 +1,193 @@
+"""Say how well a proxy orders networks: `python -m nas.fidelity proxy=... accuracies=<csv>`.
+
+With `data=<name>` in place of a table, the networks are trained alone first; what is trained is
+kept, so that the same command goes on after an interruption. The figures go to fidelity.json and
+fidelity.html in the run folder.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+
+from nas.commands import choice, command, make, settings
+from nas.fidelity.judgement import Judgement, Truths
+from nas.fidelity.printed import print_judgement, showing_steps
+from nas.fidelity.scoring import bars, check_proxy, scores_of, target_of
+from nas.fidelity.selection import (
+    STAND_IN,
+    Selection,
+    madds_table,
+    random_networks,
+    select,
+    shuffled,
+)
+from nas.fidelity.settings import MAX_NETWORKS, N_TRAINED, SPACE, FidelitySettings
+from nas.fidelity.trained import FIRST_SEED, train_truth
+from nas.latency.hardware_tables import hardware_table, named_table
+from nas.latency.table import LatencyTable
+from nas.proxies.truth import BENCH, Truth, read_truth
+from nas.report.fidelity_page import render_fidelity
+from nas.search.records import OnStep, Proxy
+from nas.space import SearchSpace
+from nas.text import short_text, write_text
+
+if TYPE_CHECKING:
+    from nas.proxies.short_train import ShortTrain
+
+_UNTOLD = ("risk", "n_trials")
+"""What a proxy's file says to a search alone."""
+
+
+@command("fidelity")
+def main(cfg: DictConfig) -> None:
+    """Select the networks, get their accuracies, ask the proxy, and write what was found."""
+    options = settings(cfg, FidelitySettings)
+    options.check()
+    console = Console(emoji=False, highlight=False, soft_wrap=True)
+    known, space = _known(options)
+    table = _table(options) or _stand_in(known, space)
+    selection = _select(options, known, space, table)
+    name = choice("proxy")
+    proxy: Proxy = make(_without(options.proxy, *_UNTOLD), f"proxy {name}", "predict")
+    check_proxy(proxy, name, n=len(selection), has_space=space is not None)
+    get_truths = _looking_up(known) if known else _training(options)
+    with showing_steps(console) as on_step:
+        truths = get_truths(selection, on_step)
+        scores = scores_of(
+            proxy,
+            name,
+            selection.archs,
+            truths.top1[0],
+            target=None if space is None else target_of(space, selection.median_ms),
+            table=table,
+            n_splits=options.n_splits,
+            seed=options.seed,
+            on_step=on_step,
+        )
+    judgement = Judgement.of(
+        selection,
+        truths,
+        (scores, *bars(selection.archs)),
+        facts=_facts(options, space, selection),
+        notes=_notes(selection, proxy, known),
+        n_bootstrap=options.n_bootstrap,
+        seed=options.seed,
+    )
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    judgement.save(folder / "fidelity.json")
+    write_text(folder / "fidelity.html", render_fidelity(judgement))
+    print_judgement(judgement, console)
+    for what, file in (("figures", "fidelity.json"), ("report", "fidelity.html")):
+        console.print(f"{what}  {escape(str(folder / file))}")
+
+
+def _without(node: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {name: value for name, value in node.items() if name not in keys}
+
+
+def _table(options: FidelitySettings) -> LatencyTable | None:
+    if options.table is not None:
+        return named_table(options.table, "table")
+    if options.hardware is None:
+        return None
+    name = short_text(options.hardware.get("name"), "hardware.name")
+    return hardware_table(name, short_text(options.hardware.get("table"), "hardware.table"))
+
+
+def _known(options: FidelitySettings) -> tuple[Truth | None, SearchSpace | None]:
+    """Return the table of accuracies, where there is one, and the networks' space."""
+    if options.accuracies is None:
+        return None, SearchSpace.load(options.space or SPACE)
+    known = read_truth(Path(options.accuracies), options.space)
+    return known, known.space
+
+
+def _select(
+    options: FidelitySettings,
+    known: Truth | None,
+    space: SearchSpace | None,
+    table: LatencyTable,
+) -> Selection:
+    if known is not None:
+        n, candidates = min(len(known), MAX_NETWORKS), shuffled(known.archs, options.seed)
+    elif space is not None:
+        n, candidates = N_TRAINED, random_networks(space, options.seed)
+    return select(candidates, table, n=options.n or n, n_band=options.n_band, band=options.band)
+
+
+def _stand_in(known: Truth | None, space: SearchSpace | None) -> LatencyTable:
+    layers = [layer for arch in (known.archs if known else ()) for layer in arch.layers]
+    return madds_table([*layers, *(space.layers() if space else ())])
+
+
+def _looking_up(known: Truth) -> Callable[[Selection, OnStep], Truths]:
+    """Return what looks a selection's accuracies up in a table."""
+    numbers = {arch.key(): number for number, arch in enumerate(known.archs)}
+
+    def look_up(selection: Selection, _: OnStep) -> Truths:
+        columns = [numbers[arch.key()] for arch in selection.archs]
+        return Truths(origin=known.origin, top1=known.top1[:, columns])
+
+    return look_up
+
+
+def _training(options: FidelitySettings) -> Callable[[Selection, OnStep], Truths]:
+    """Return what trains a selection; wrong options are found before that begins."""
+    node = {**_without(options.truth, *_UNTOLD), "repeats": 1, "seed": FIRST_SEED}
+    trainer: ShortTrain = make(node, "truth", "train")
+    recipe, data = trainer.recipe, trainer.data
+    origin = f"{options.space or SPACE}, each trained for {recipe.epochs} epochs on {data.name}"
+
+    def train(selection: Selection, on_step: OnStep) -> Truths:
+        n_trainings = options.repeats
+        archs = selection.archs
+        return train_truth(trainer, archs, origin, n_trainings=n_trainings, on_step=on_step)
+
+    return train
+
+
+def _facts(
+    options: FidelitySettings, space: SearchSpace | None, selection: Selection
+) -> dict[str, str]:
+    truth = f"table {options.accuracies}" if options.accuracies else f"data {choice('data')}"
+    recipe = {} if options.accuracies else dict(options.truth.get("recipe") or {})
+    return {
+        "proxy": choice("proxy"),
+        "accuracies": truth,
+        **(
+            {"recipe": ", ".join(f"{key} {value}" for key, value in recipe.items())}
+            if recipe
+            else {}
+        ),
+        "space": space.name if space else "none",
+        "networks": f"{len(selection)}, {options.n_band} of them sought in the band",
+        "latency": f"table {selection.table}, in {selection.unit}",
+        "trainings of a network": str(options.repeats),
+        "resampled sets": str(options.n_bootstrap),
+        "seed": str(options.seed),
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def _notes(selection: Selection, proxy: Proxy, known: Truth | None) -> list[str]:
+    notes = []
+    if selection.table == STAND_IN:
+        notes.append(
+            "MAdds stand in for latency in the band. Add +hardware=<name> or table=<csv> for ms."
+        )
+    sources = getattr(proxy, "provenance", {}).get("sources", ())
+    if known is not None and BENCH in known.origin and any(BENCH in one for one in sources):
+        notes.append(
+            f"This proxy was fitted on the networks of {BENCH}: its figures here are no test of it."
+        )
+    return notes
+
+
+if __name__ == "__main__":
+    main()
