@@ -84,15 +84,22 @@ def choice(group: str) -> str:
     return str(HydraConfig.get().runtime.choices[group])
 
 
-def make(node: Any, what: str, needs: str) -> Any:
+def make(node: Any, what: str, needs: str, **given: Any) -> Any:
     """Build the object that a config node's `_target_` names; `needs` is what it must have.
+
+    `given` are further arguments, which no config can hold.
 
     Raises:
         NasError: the target is missing, does not take these values or makes something else.
     """
+    if "_target_" not in node:
+        raise NasError(f"{what} must name what to make in `_target_`, but does not. Add it.")
     try:
-        made = hydra.utils.instantiate(node)
-    except HydraException as error:
+        # Hydra would make a config of what is given, so it only names the call.
+        made = hydra.utils.instantiate(node, _partial_=True)(**given)
+    except NasError:
+        raise
+    except (HydraException, TypeError, ValueError) as error:
         cause = error.__cause__ or error
         if isinstance(cause, NasError):
             raise cause from error

@@ -217,7 +217,7 @@ def test_make_builds_the_target() -> None:
         ({"_target_": "os.system", "command": "true"}, "it cannot be made: .*os.system"),
         ({"_target_": None}, "it cannot be made"),
         ({"_target_": "builtins.dict"}, "it must have `violation`, but its _target_ makes a dict"),
-        (OmegaConf.create({"exponent": 1}), "it must have `violation`"),
+        (OmegaConf.create({"exponent": 1}), "it must name what to make in `_target_`"),
     ],
 )
 def test_make_says_what_is_wrong(node: Any, words: str) -> None:

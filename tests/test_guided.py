@@ -241,6 +241,14 @@ def test_candidates_are_different_and_half_of_them_near_the_targets() -> None:
     assert octaves[:100].std() > octaves[100:150].std()
 
 
+def test_networks_for_other_sizes_of_images_are_not_judged() -> None:
+    proxy = guided(MadeUp({}))
+    proxy.prepare([target()], TABLE, silent)
+    archs = [SPACE.random(0), Arch.load("mobilenet_v2"), SPACE.random(0).scaled(1.0, 160)]
+    means, stds = proxy.predict(archs)
+    assert np.isfinite(means).tolist() == np.isfinite(stds).tolist() == [True, True, False]
+
+
 def test_it_learns_from_given_labels_as_fidelity_asks() -> None:
     archs = candidates_of(SPACE, TABLE, [TARGET_MS], 120, seed=0)
     top1 = np.array([made_up(arch) for arch in archs])

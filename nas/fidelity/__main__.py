@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from nas.commands import choice, command, make, settings
+from nas.chosen_data import load_data, make_judge
+from nas.commands import choice, command, settings
 from nas.fidelity.judgement import Judgement, Truths
 from nas.fidelity.printed import print_judgement, showing_steps
 from nas.fidelity.scoring import bars, check_proxy, scores_of, target_of
@@ -40,9 +41,6 @@ from nas.text import short_text, write_text
 if TYPE_CHECKING:
     from nas.proxies.short_train import ShortTrain
 
-_UNTOLD = ("risk", "n_trials")
-"""What a proxy's file says to a search alone."""
-
 
 @command("fidelity")
 def main(cfg: DictConfig) -> None:
@@ -54,9 +52,10 @@ def main(cfg: DictConfig) -> None:
     table = _table(options) or _stand_in(known, space)
     selection = _select(options, known, space, table)
     name = choice("proxy")
-    proxy: Proxy = make(_without(options.proxy, *_UNTOLD), f"proxy {name}", "predict")
+    data = load_data(options.data, console)
+    proxy: Proxy = make_judge(options.proxy, f"proxy {name}", "predict", data)
     check_proxy(proxy, name, n=len(selection), has_space=space is not None)
-    get_truths = _looking_up(known) if known else _training(options)
+    get_truths = _looking_up(known) if known else _training(options, data)
     with showing_steps(console) as on_step:
         truths = get_truths(selection, on_step)
         scores = scores_of(
@@ -85,10 +84,6 @@ def main(cfg: DictConfig) -> None:
     print_judgement(judgement, console)
     for what, file in (("figures", "fidelity.json"), ("report", "fidelity.html")):
         console.print(f"{what}  {escape(str(folder / file))}")
-
-
-def _without(node: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {name: value for name, value in node.items() if name not in keys}
 
 
 def _table(options: FidelitySettings) -> LatencyTable | None:
@@ -137,12 +132,12 @@ def _looking_up(known: Truth) -> Callable[[Selection, OnStep], Truths]:
     return look_up
 
 
-def _training(options: FidelitySettings) -> Callable[[Selection, OnStep], Truths]:
+def _training(options: FidelitySettings, data: Any) -> Callable[[Selection, OnStep], Truths]:
     """Return what trains a selection; wrong options are found before that begins."""
-    node = {**_without(options.truth, *_UNTOLD), "repeats": 1, "seed": FIRST_SEED}
-    trainer: ShortTrain = make(node, "truth", "train")
-    recipe, data = trainer.recipe, trainer.data
-    origin = f"{options.space or SPACE}, each trained for {recipe.epochs} epochs on {data.name}"
+    node = {**options.truth, "repeats": 1, "seed": FIRST_SEED}
+    trainer: ShortTrain = make_judge(node, "truth", "train", data)
+    epochs = trainer.recipe.epochs
+    origin = f"{options.space or SPACE}, each trained for {epochs} epochs on {data.name}"
 
     def train(selection: Selection, on_step: OnStep) -> Truths:
         n_trainings = options.repeats

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from nas.arch import Arch
+from nas.chosen_data import load_data, make_judge
 from nas.commands import choice, command, make, require_choice, settings
 from nas.errors import NasError, unknown
 from nas.latency.table import LatencyTable
@@ -74,7 +75,8 @@ def main(cfg: DictConfig) -> None:
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     identity = _identity(options, targets)
     folder.check_same_search(identity)
-    proxy = _proxy(options)
+    data = load_data(options.data, console)
+    proxy: Proxy = make_judge(options.proxy, f"proxy {choice('proxy')}", "predict", data)
     pruner = _pruner(options, proxy, targets)
     _warn_of_random_search(options, targets, console)
     facts = _facts(options, table)
@@ -104,12 +106,6 @@ def main(cfg: DictConfig) -> None:
         run.execute()
     finally:
         journal.close()
-
-
-def _proxy(options: SearchSettings) -> Proxy:
-    name = f"proxy {choice('proxy')}"
-    proxy: Proxy = make(_without(options.proxy, "risk", "n_trials"), name, "predict")
-    return proxy
 
 
 def _pruner(options: SearchSettings, proxy: Proxy, targets: list[Target]) -> BasePruner | None:

@@ -82,6 +82,7 @@ class Guided:
         }
         self._trainer = trainer
         self._taught: dict[str, GuidedRegression] = {}
+        self._resolutions: set[int] = set()
 
     def prepare(self, targets: Sequence["Target"], table: LatencyTable, on_step: "OnStep") -> None:
         """Train `n_train` networks of each target's space, and learn from them.
@@ -107,6 +108,7 @@ class Guided:
             )
             taught[space.name] = self._teach(lesson)
         self._taught = taught
+        self._resolutions = {space.resolution for space in by_space}
 
     def learn(self, archs: Sequence[Arch], top1: ArrayLike) -> None:
         """Forget what was learned before, and learn from networks and their top-1 in percent.
@@ -115,6 +117,7 @@ class Guided:
             NasError: too few networks, or numbers that are no percentages.
         """
         self._taught = {"": GuidedRegression.fit(archs, np.asarray(top1, dtype=np.float64))}
+        self._resolutions = set()
 
     def choose(self, candidates: Sequence[Arch], n: int) -> list[int]:
         """Return the indices of the n candidates that would teach most."""
@@ -123,7 +126,8 @@ class Guided:
     def predict(self, archs: Sequence[Arch]) -> tuple[Array, Array]:
         """Return mean and standard deviation of the top-1 after a training, in percent.
 
-        A network of none of the searched spaces is predicted by the regression that is surest.
+        A network of none of the searched spaces is predicted by the regression that is surest; one
+        for a resolution that none of them has is not, and gets NaN.
 
         Raises:
             NasError: nothing was learned before.
@@ -138,6 +142,9 @@ class Guided:
         surest = np.argmin([stds for _, stds in answers], axis=0).tolist()
         own = [numbers.get(arch.name, other) for arch, other in zip(archs, surest, strict=True)]
         means, stds = np.stack(answers)[own, :, np.arange(len(archs))].T
+        if self._resolutions:
+            is_alien = [arch.resolution not in self._resolutions for arch in archs]
+            means[is_alien] = stds[is_alien] = np.nan
         return means, stds
 
     def _short_train(self) -> Trainer:
