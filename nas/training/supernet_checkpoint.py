@@ -1,0 +1,108 @@
+"""The state of a supernet's training on disk: safetensors, whole or not at all."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nas.errors import NasError
+from nas.network.supernet.supernet import Supernet
+
+VERSION = "1"
+_WEIGHTS = "weights."
+_OPTIMIZER = "optimizer."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupernetCheckpoint:
+    """A file with weights, optimizer state and the number of steps done.
+
+    `identity` names what the training follows from; a file of another one is refused.
+    """
+
+    path: Path
+    identity: str
+
+    def save(self, supernet: Supernet, optimizer: Optimizer, n_done: int) -> None:
+        """Replace the file; an interrupted write leaves the old one.
+
+        Raises:
+            NasError: the folder is not writable, or the disk is full.
+        """
+        tensors = {_WEIGHTS + name: one for name, one in supernet.state_dict().items()}
+        for number, state in optimizer.state_dict()["state"].items():
+            for name, one in state.items():
+                if isinstance(one, Tensor):
+                    tensors[f"{_OPTIMIZER}{number}.{name}"] = one
+        content = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
+        facts = {"version": VERSION, "identity": self.identity, "n_done": str(n_done)}
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.draft")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                file.write(save(content, facts))
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+        except OSError as error:
+            raise NasError(
+                f"{self.path} cannot be written: {error}. Make room or choose another folder."
+            ) from error
+        finally:
+            with suppress(OSError):
+                draft.unlink()
+
+    def load(self, supernet: Supernet, optimizer: Optimizer | None = None) -> int:
+        """Fill in what the file holds and return the steps done: 0 where there is no file.
+
+        Raises:
+            NasError: the file is damaged, or of another training.
+        """
+        if not self.path.exists():
+            return 0
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                facts = file.metadata() or {}
+                self._check(facts)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            weights = _under(_WEIGHTS, tensors)
+            supernet.load_state_dict(weights)
+            if optimizer is not None:
+                _restore(optimizer, _under(_OPTIMIZER, tensors))
+            return int(facts["n_done"])
+        except (OSError, SafetensorError, RuntimeError, KeyError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise NasError(
+                f"{self.path} must be the checkpoint of a supernet, but is not: {reason} Delete it "
+                "to train the supernet anew."
+            ) from error
+
+    def _check(self, facts: dict[str, str]) -> None:
+        expected = {"version": VERSION, "identity": self.identity}
+        for name, value in expected.items():
+            if facts.get(name) != value:
+                raise NasError(
+                    f"{self.path} must have {name} {value}, but has {facts.get(name)}. Move it "
+                    "away to train the supernet anew."
+                )
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
+    }
+
+
+def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, one in tensors.items():
+        number, _, what = name.partition(".")
+        state.setdefault(int(number), {})[what] = one
+    content = optimizer.state_dict()
+    with torch.no_grad():
+        optimizer.load_state_dict({**content, "state": state})
