@@ -1,15 +1,24 @@
-"""How well few labels predict the rest: `python benchmarks/imagenet_labels.py`.
+"""How far the proxies can be trusted: `python benchmarks/proxy_fidelity.py --table <csv>`.
 
-Kendall's tau of the guided regression on 1,000 held-out ImageNet rows, from 20 to 150 labelled
-ones, labels at random and chosen, mean and standard deviation over repetitions, with how true its
-doubt is. `--scores` takes a table of training-free scores (columns `row`, then one a score) and
-shows on those rows what they add. Takes about two minutes.
+With `--table`, the ImageNet rows of Accel-NASBench: Kendall's tau of the guided regression on 1,000
+held-out networks, from 20 to 150 labelled ones, labels at random and chosen, mean and standard
+deviation over repetitions, with how true its doubt is. `--scores` takes a table of training-free
+scores (columns `row`, then one a score) and shows on those rows what they add. Two minutes.
+
+With `--images fashion_mnist` (or `cifar10:<folder>`), networks of `small_images` trained here, each
+alone from two seeds: guided with 20 labels beside the tau that the recipe's own repeatability
+allows, and a supernet beside MAdds and params, over the space and within a latency band. An hour or
+two, by `--epochs` and `--n-images`; stopped, it goes on.
 """
 
 import argparse
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +32,6 @@ from nas.proxies.features import Array
 from nas.proxies.guided.choice import choose
 from nas.proxies.guided.regression import GuidedRegression
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "mnasnet_space_imagenet_accuracy.csv"
 SIZES = (20, 50, 100, 150)
 BARS = (0.76, 0.80, 0.85, 0.87)
 N_TEST = 1000
@@ -69,20 +77,33 @@ class Figures:
 
 
 def main() -> None:
-    """Print the figures for random and chosen labels, then for scores where there are any."""
+    """Run the parts that the options name."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--table", type=Path)
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--scores", type=Path)
+    parser.add_argument("--images")
+    parser.add_argument("--n", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--n-images", type=int, default=12000)
+    parser.add_argument("--supernet-epochs", type=int, default=30)
     options = parser.parse_args()
-    samples = read_bench(options.data)
+    if options.table:
+        learn_from_labels(options.table, options.repetitions, options.scores)
+    if options.images:
+        judge_by_training(options)
+
+
+def learn_from_labels(table: Path, repetitions: int, scores: Path | None) -> None:
+    """Print the figures for random and chosen labels, then for scores where there are any."""
+    samples = read_bench(table)
     archs = [sample.arch for sample in samples]
     top1 = np.array([sample.top1 for sample in samples])
     print("bars", ", ".join(f"{n}: {bar:.2f}" for n, bar in zip(SIZES, BARS, strict=True)))
     for name, count in (("params", count_params), ("MAdds", count_macs)):
         print(f"{name} alone: tau {kendalltau([count(a) for a in archs], top1).statistic:.3f}")
     random, chosen = Figures(), Figures()
-    for repetition in range(options.repetitions):
+    for repetition in range(repetitions):
         order = np.random.default_rng(repetition).permutation(len(archs))
         rest, pool = order[:N_TEST], order[N_TEST:]
         telling = pool[choose([archs[row] for row in pool], max(SIZES))]
@@ -91,8 +112,46 @@ def main() -> None:
             chosen.add(archs, top1, telling[:n], rest, None)
     random.show("random labels")
     chosen.show("chosen labels")
-    if options.scores:
-        _show_scores(archs, top1, pd.read_csv(options.scores).dropna(), options.repetitions)
+    if scores:
+        _show_scores(archs, top1, pd.read_csv(scores).dropna(), repetitions)
+
+
+def judge_by_training(options: argparse.Namespace) -> None:
+    """Judge guided and a supernet by networks that are trained alone, with `nas.fidelity`."""
+    name, _, path = options.images.partition(":")
+    recipe = {"epochs": options.epochs, "n_images": options.n_images}
+    words = [
+        "space=small_images",
+        "+hardware=pixel_cpu",
+        f"data={name}",
+        *([f"data.path={path}"] if path else []),
+        f"n={options.n}",
+        "n_band=20",
+        "repeats=2",
+        *(f"truth.recipe.{key}={value}" for key, value in recipe.items()),
+    ]
+    learned = _fidelity("guided", [*words, "proxy.n_train=20"])
+    tau = learned["all"]["scores"]["guided"]["kendall"]["value"]
+    reachable = learned["all"]["repeatability"]["kendall"]["value"]
+    print(
+        f"guided, 20 labels: tau {tau:.3f}, between trainings {reachable:.3f}, share "
+        f"{tau / reachable:.2f} (bar 0.90)"
+    )
+    epochs = f"proxy.recipe.epochs={options.supernet_epochs}"
+    shared = _fidelity("supernet", [*words, epochs, f"proxy.recipe.n_images={options.n_images}"])
+    for place, bar in (("all", 0.7), ("band", 0.4)):
+        taus = {
+            who: figures["kendall"]["value"] for who, figures in shared[place]["scores"].items()
+        }
+        print(f"supernet, {place} (bar {bar}):", taus)
+
+
+def _fidelity(proxy: str, words: Sequence[str]) -> dict[str, Any]:
+    folder = f"runs/fidelity/benchmark_{proxy}"
+    command = [sys.executable, "-m", "nas.fidelity", f"proxy={proxy}", *words]
+    subprocess.run([*command, f"hydra.run.dir={folder}"], check=True)
+    found: dict[str, Any] = json.loads(Path(folder, "fidelity.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _show_scores(archs: Sequence[Arch], top1: Array, table: pd.DataFrame, repetitions: int) -> None:
