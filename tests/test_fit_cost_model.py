@@ -157,11 +157,15 @@ def test_a_report_has_the_mean_and_the_worst_of_each_group() -> None:
     }
 
 
+@pytest.fixture(scope="module")
+def fitted() -> CostModelFit:
+    return CostModelFit(read_timed_blocks(TIMED))
+
+
 @needs_timed
 @pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
-def test_timed_blocks_left_out_are_predicted(device: str) -> None:
-    fitted = CostModelFit(read_timed_blocks(TIMED))
+def test_timed_blocks_left_out_are_predicted(fitted: CostModelFit, device: str) -> None:
     kinds, ms = np.array(fitted.blocks.kinds), fitted.blocks.ms[device]
     found = by_group(fitted.cross_validate(ms), kinds)
     mbconv, deep = TARGETS[device]

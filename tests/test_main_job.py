@@ -13,7 +13,8 @@ from nas.proxies.surrogate import Surrogate
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("hardware", ["pixel_cpu", "pixel4_cpu", "pixel6_cpu"])
+# What pixel_cpu finds is asserted where the README's first command searches for it.
+@pytest.mark.parametrize("hardware", ["pixel4_cpu", "pixel6_cpu"])
 def test_winners_beat_their_baseline_and_can_be_believed(tmp_path: Path, hardware: str) -> None:
     subprocess.run(
         [sys.executable, "-m", "nas.search", f"+hardware={hardware}", "hydra.run.dir=run"],
@@ -21,7 +22,12 @@ def test_winners_beat_their_baseline_and_can_be_believed(tmp_path: Path, hardwar
         check=True,
         capture_output=True,
     )
-    lines = (tmp_path / "run/comparison.csv").read_text().splitlines()
+    check_winners(tmp_path / "run")
+
+
+def check_winners(run: Path) -> None:
+    """Assert that both winners beat their baseline, and that the surrogate can judge them."""
+    lines = (run / "comparison.csv").read_text().splitlines()
     rows = {row["name"]: row for row in csv.DictReader(lines)}
     baselines = [row for row in rows.values() if row["group"] == "baseline"]
     surrogate = Surrogate.load()
@@ -31,7 +37,7 @@ def test_winners_beat_their_baseline_and_can_be_believed(tmp_path: Path, hardwar
         assert float(winner["top1"]) >= float(reference["top1"])
         assert float(winner["ms"]) <= float(reference["ms"])
         assert not [row["name"] for row in baselines if _dominates(row, winner)]
-        arch = Arch.load(tmp_path / f"run/winners/{study}.yaml")
+        arch = Arch.load(run / f"winners/{study}.yaml")
         assert surrogate.range_violations(arch) == []
 
 

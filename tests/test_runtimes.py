@@ -3,6 +3,7 @@
 import builtins
 import importlib
 from collections import Counter
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def _cases(subjects: list[str], slow: tuple[str, ...] = ("executorch",)) -> list
 
 
 def _noisy(module: nn.Module) -> nn.Module:
-    """Give the batch-norms statistics that a wrong fold would show."""
+    """Return a copy, for modules are kept, whose batch-norms a wrong fold would show."""
+    module = deepcopy(module)
     generator = torch.Generator().manual_seed(1)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
@@ -152,6 +154,7 @@ def test_versions_begin_with_the_runtime(
 
 def test_a_networks_signal_neither_fades_nor_grows() -> None:
     network, images = chain_module(Arch.load("mobilenet_v3_large").scaled(resolution=64).layers)
+    network = deepcopy(network)  # Its modules are kept; the hooks must not be.
     scales: list[float] = []
     for layer in network.children():
         layer.register_forward_hook(lambda part, inputs, result: scales.append(float(result.std())))
@@ -196,7 +199,7 @@ def test_the_eight_bit_numbers_fill_their_range() -> None:
 
 def test_steps_have_the_ranges_and_shapes_of_hooks() -> None:
     module, images = layer_module(Layer.parse("mb k5 16>64>24 s2 se16 hs @15"))
-    _noisy(module)
+    module = _noisy(module)
     steps = steps_of(module, images, n_noise=0)
     kinds = Counter(step.kind for step in steps)
     assert kinds == {"input": 1, "conv": 5, "hswish": 2, "pool": 1, "hsigmoid": 1, "mul": 1}
@@ -250,7 +253,7 @@ def test_the_runtime_makes_the_same_graph_of_its_own_quantisation(
     text: str, tmp_path: Path
 ) -> None:
     module, images = layer_module(Layer.parse(text))
-    _noisy(module)
+    module = _noisy(module)
     float_path, prepared, quantised = (tmp_path / f"{name}.onnx" for name in "abc")
     float_path.write_bytes(onnx_model(module, images))
     quantization.shape_inference.quant_pre_process(str(float_path), str(prepared))
@@ -290,7 +293,7 @@ def test_litert_gets_the_operators_of_its_own_converter(text: str, tmp_path: Pat
     quantizer = importlib.import_module("ai_edge_quantizer.quantizer")
     recipe = importlib.import_module("ai_edge_quantizer.recipe")
     module, images = layer_module(Layer.parse(text))
-    _noisy(module)
+    module = _noisy(module)
     path = tmp_path / "theirs.tflite"
     nhwc = images.permute(0, 2, 3, 1).contiguous()
     wrapped = converter.to_channel_last_io(module, args=[0], outputs=[0]).eval()

@@ -320,7 +320,7 @@ def test_clients_that_are_killed_lose_nothing(server: Sshd) -> None:
 @needs_sshd
 @pytest.mark.slow
 def test_a_runner_that_is_killed_goes_on_from_whole_lines(server: Sshd) -> None:
-    job = slow_job(400)
+    job = slow_job(200)
 
     def kill() -> None:
         pid = _worker_pid(server)
@@ -331,7 +331,7 @@ def test_a_runner_that_is_killed_goes_on_from_whole_lines(server: Sshd) -> None:
             file.write(b'{"name": "one", "rou')
 
     device = server.device()
-    readings = cutting(device.time(job, done=(), start_s=0.0, on_step=ignore), {40, 800}, kill)
+    readings = cutting(device.time(job, done=(), start_s=0.0, on_step=ignore), {40, 200}, kill)
     check_complete(readings, job)
 
 

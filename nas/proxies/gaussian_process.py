@@ -29,8 +29,11 @@ class Kernel:
 
     def __call__(self, left: Array, right: Array) -> Array:
         """Return the prior covariance of each row of `left` with each row of `right`."""
-        line = (left * self.slopes**2) @ right.T
-        return OFFSET_STD**2 + line + self.bump(left, right)
+        return self.trend(left, right) + self.bump(left, right)
+
+    def trend(self, left: Array, right: Array) -> Array:
+        """Return the part of the covariance of the constant and the line."""
+        return np.asarray(OFFSET_STD**2 + (left * self.slopes**2) @ right.T)
 
     def bump(self, left: Array, right: Array) -> Array:
         """Return the part of the covariance that fades with the distance."""

@@ -97,8 +97,9 @@ def _misfit(tuned: Tuned, points: Array, targets: Array, is_short: Any) -> tuple
     """Return the negative log likelihood and its gradient by the log of each number."""
     kernel, seen = tuned.kernel, tuned.observations(points, targets, is_short)
     scales = np.outer(seen.scales, seen.scales)
-    bump = scales * kernel.bump(points, points)
-    signal = scales * kernel(points, points)
+    near = kernel.bump(points, points)
+    bump = scales * near
+    signal = scales * (kernel.trend(points, points) + near)
     shift = OFFSET_STD**2 * np.outer(is_short, is_short)
     factor = cho_factor(signal + shift + np.diag(seen.noises**2), lower=True)
     solved = cho_solve(factor, targets)
