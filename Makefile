@@ -13,8 +13,9 @@ search: $(VENV)/base
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu"
 
+# They wait a quarter of their time, for boards and servers: three at once fill two cores.
 test-slow: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not gpu"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "slow and not gpu"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check

@@ -28,7 +28,8 @@ def load_data(node: Mapping[str, Any] | None, console: Console) -> Any:
     if node is None:
         return None
     name = choice("data")
-    with Progress(*_COLUMNS, console=console, transient=True) as progress:
+    is_seen = console.is_terminal
+    with Progress(*_COLUMNS, console=console, transient=True, disable=not is_seen) as progress:
 
         def on_progress(done: int, total: int) -> None:
             if not progress.tasks:

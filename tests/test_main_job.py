@@ -1,4 +1,4 @@
-"""The main job as it is shipped: `python -m nas.search +hardware=<phone>` with its defaults."""
+"""The main job, `python -m nas.search +hardware=<phone>`: half its trials are enough."""
 
 import csv
 import subprocess
@@ -13,11 +13,14 @@ from nas.proxies.surrogate import Surrogate
 pytestmark = pytest.mark.slow
 
 
-# What pixel_cpu finds is asserted where the README's first command searches for it.
+# What pixel_cpu finds with all defaults is asserted where the README's first command searches.
 @pytest.mark.parametrize("hardware", ["pixel4_cpu", "pixel6_cpu"])
 def test_winners_beat_their_baseline_and_can_be_believed(tmp_path: Path, hardware: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "nas.search", f"+hardware={hardware}", "hydra.run.dir=run"],
+        [
+            *(sys.executable, "-m", "nas.search", f"+hardware={hardware}"),
+            *("n_trials=2000", "hydra.run.dir=run"),
+        ],
         cwd=tmp_path,
         check=True,
         capture_output=True,

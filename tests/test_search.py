@@ -237,7 +237,7 @@ WRONG_OPTIONS = [
     (["proxy.name_or_path=/dev/zero"], ["/dev/zero must be a file"]),
     (["proxy._target_=builtins.dict"], ["proxy surrogate must have `predict`", "a dict"]),
     (["sampler._target_=builtins.dict"], ["must have `before_trial`", "_target_"]),
-    (["~objective._target_"], ["objective reward must have `directions`"]),
+    (["~objective._target_"], ["objective reward must name what to make in `_target_`"]),
     (["sampler=tpe", "sampler.n_startup_trials=x"], ["sampler tpe fails", "'str'"]),
     (["space=" + "x/" * 3000], ["must be a file"]),
 ]

@@ -67,7 +67,8 @@ class Run:
 
     @contextmanager
     def _showing_steps(self) -> Iterator[OnStep]:
-        with Progress(*COLUMNS, console=self.console, transient=True) as progress:
+        hidden = not self.console.is_terminal
+        with Progress(*COLUMNS, console=self.console, transient=True, disable=hidden) as progress:
             task = progress.add_task("", total=None, best="")
 
             def on_step(what: str, done: int, total: int) -> None:
