@@ -231,6 +231,7 @@ def test_facts(phone: Phone) -> None:
     assert phone.device().facts("litert", 1, ()).cores == (6,)
 
 
+@pytest.mark.slow
 def test_measuring(phone: Phone) -> None:
     device, job = phone.device(), make_job()
     readings, steps = run(device, job)
@@ -248,6 +249,7 @@ def test_measuring(phone: Phone) -> None:
     assert not (phone.root / "pwned").exists() and not Path("pwned").exists()
 
 
+@pytest.mark.slow
 def test_what_is_done_is_left_out(phone: Phone) -> None:
     name, other = MODELS
     readings, _ = run(phone.device(), make_job(), {(name, 0), (name, 1), (other, 0)})
@@ -256,6 +258,7 @@ def test_what_is_done_is_left_out(phone: Phone) -> None:
     assert run(phone.device(), make_job(), done) == ([], Counter())
 
 
+@pytest.mark.slow
 def test_a_visit_makes_enough_runs(phone: Phone) -> None:
     run(phone.device(runs=30, visit_ms=250), make_job(n_rounds=1))
     (line, *_) = [words[-1] for words in phone.calls if "taskset" in words[-1]]
@@ -332,6 +335,7 @@ def test_garbage_is_asked_for_once_more(phone: Phone) -> None:
         run(phone.device(), make_job())
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_run_is_named(phone: Phone) -> None:
     models = {"the broken one": b"broken"}
     with pytest.raises(NasError, match=r"cannot run the broken one: .*status 1: .*HARD_SWISH"):
@@ -361,6 +365,7 @@ def test_a_program_on_the_phone(phone: Phone) -> None:
         phone.device(benchmark_model="/data/local/tmp/none").facts("litert", 1, ())
 
 
+@pytest.mark.slow
 def test_times_of_operators(phone: Phone) -> None:
     name = next(iter(MODELS))
     ops = phone.device().op_times(make_job(), name)

@@ -142,6 +142,7 @@ def test_a_users_own_choice_is_found(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\0", b"[" * 9999, b"a: 1\na: 2\n", b'a: "'])
+@pytest.mark.slow
 def test_a_broken_config_file_is_one_line(start: Start, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "conf/hardware").mkdir(parents=True)
     (tmp_path / "conf/hardware/mine.yaml").write_bytes(content)
@@ -235,6 +236,7 @@ def test_require_choice_lists_the_choices() -> None:
     assert str(raised.value).endswith("python -m nas.latency +hardware=host_cpu")
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -250,6 +252,7 @@ def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path) -> None:
     assert (process.returncode, process.stderr) == (141, "")
 
 
+@pytest.mark.slow
 def test_a_terminal_of_ascii_alone_is_enough(tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, "-m", "nas.search", "+hardware=pixel_cpu", "n_trials=2"],

@@ -108,6 +108,7 @@ def assert_monotone(model: CostModel, pairs: list[tuple[Layer, Layer]]) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.slow
 def test_a_larger_block_is_never_cheaper(device: str) -> None:
     rng = np.random.default_rng(0)
     layers = [random_block(rng) for _ in range(300)]
@@ -115,6 +116,7 @@ def test_a_larger_block_is_never_cheaper(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.slow
 def test_a_larger_layer_of_a_space_or_baseline_is_never_cheaper(device: str) -> None:
     rng = np.random.default_rng(1)
     layers = [*SearchSpace.load("mobilenet_v3_large").layers()]

@@ -100,6 +100,7 @@ def test_a_table_gives_the_band_in_ms(tmp_path: Path, table: Path, enter: Enter)
 
 
 @pytest.mark.skipif(not BENCH.exists(), reason="needs the data beside the project")
+@pytest.mark.slow
 def test_what_a_proxy_was_fitted_on_is_no_test_of_it(tmp_path: Path, enter: Enter) -> None:
     done = enter(main, f"accuracies={BENCH}", "n=60", "n_bootstrap=10")
     assert done.returncode == 0, done.stderr

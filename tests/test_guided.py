@@ -158,6 +158,7 @@ def test_when_nothing_can_be_trained_the_reason_is_told() -> None:
         guided(MadeUp({}, fails=fails)).prepare([target()], TABLE, silent)
 
 
+@pytest.mark.slow
 def test_each_space_has_its_own_trainings_and_targets_of_one_share_them() -> None:
     large = SearchSpace.load("mobilenet_v3_large")
     trainer, steps = MadeUp({}), list[tuple[str, int, int]]()

@@ -185,6 +185,7 @@ def test_a_later_day_is_brought_to_the_pace_of_the_first(path: Path) -> None:
         assert table.rows[layer].ms == pytest.approx(layer_ms(layer), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_fresh_measures_all_again(path: Path) -> None:
     _measure(path, TINY.layers(), _on(MadeDevice()), probes=_probes(4, 4))
     _measure(path, (*TINY.layers(), ANCHOR_LAYER), _on(MadeDevice()))
@@ -194,6 +195,7 @@ def test_fresh_measures_all_again(path: Path) -> None:
     start_afresh(path)
 
 
+@pytest.mark.slow
 def test_networks_correct_the_rows_and_check_them(path: Path) -> None:
     probes = _probes(20, 15)
     table = _measure(path, TINY.layers(), _on(MadeDevice()), probes=probes)

@@ -94,6 +94,7 @@ def test_command_shows_what_a_calibrated_table_knows(tmp_path: Path) -> None:
     assert "On 60 networks it had not seen, the table errs by 1.8 % on average" in lines[-1]
 
 
+@pytest.mark.slow
 def test_command_that_adds_the_missing_rows_works(tmp_path: Path) -> None:
     words = ["arch=mobilenet_v3_small", "width=0.65", "resolution=80", "+hardware=pixel_cpu"]
     done = run(tmp_path, *words)

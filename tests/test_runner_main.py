@@ -159,6 +159,7 @@ def test_files_are_checked_on_arrival(runner: Runner) -> None:
 
 
 @pytest.mark.parametrize("tail", [b"", b"\0" * 30 + b"\n"], ids=["killed", "power cut"])
+@pytest.mark.slow
 def test_a_job_from_start_to_finish(runner: Runner, tail: bytes) -> None:
     sheet = sent_sheet(runner)
     assert runner.call("start", content=sheet.text().encode())[0]["n_bytes"] == 0

@@ -129,6 +129,7 @@ def test_the_same_seed_gives_the_same_trials(search: Command, tmp_path: Path) ->
     assert one == two
 
 
+@pytest.mark.slow
 def test_more_trials_continue_a_finished_run(search: Command, tmp_path: Path) -> None:
     assert search(*QUICK)[0] == 0
     before = {study: in_csv(tmp_path, study) for study in ("large", "small")}
@@ -140,14 +141,8 @@ def test_more_trials_continue_a_finished_run(search: Command, tmp_path: Path) ->
         assert len(in_csv(tmp_path, study)) == len(journalled(tmp_path, study)) == 80
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        signal.SIGKILL,
-        pytest.param(signal.SIGINT, marks=SLOW),
-        pytest.param(signal.SIGTERM, marks=SLOW),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_search_cut_short_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     options = ("+hardware=pixel_cpu", "n_trials=250", "hydra.run.dir=run")
     kept: list[str] = []
@@ -291,6 +286,7 @@ def test_wrong_tables_end_as_one_screen(search: Command, tmp_path: Path, fault: 
 @pytest.mark.parametrize(
     ("option", "words"), [("seed=1", "seed 0, not 1"), ("targets=[small]", "not {'small'")]
 )
+@pytest.mark.slow
 def test_another_search_does_not_continue_a_folder(
     search: Command, option: str, words: str
 ) -> None:

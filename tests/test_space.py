@@ -147,6 +147,7 @@ def test_size_of_any_space(tmp_path: Path, stages: list[dict[str, Any]]) -> None
         assert set(space.layers()) == {layer for arch in archs for layer in arch.layers}
 
 
+@pytest.mark.slow
 def test_size_of_tiny_is_the_number_of_networks() -> None:
     space = SearchSpace.load("tiny")
     assert space.size == len({arch.layers for arch in every_arch(space)})

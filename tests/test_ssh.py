@@ -219,6 +219,7 @@ def test_facts(server: Sshd) -> None:
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_measuring(server: Sshd) -> None:
     job, steps = make_job(), list[tuple[str, int, int]]()
     device = load_device("ssh", server.connection())
@@ -320,7 +321,7 @@ def test_clients_that_are_killed_lose_nothing(server: Sshd) -> None:
 @needs_sshd
 @pytest.mark.slow
 def test_a_runner_that_is_killed_goes_on_from_whole_lines(server: Sshd) -> None:
-    job = slow_job(200)
+    job = slow_job(400)
 
     def kill() -> None:
         pid = _worker_pid(server)

@@ -24,6 +24,7 @@ def _networks(subjects: tuple[Subject, ...]) -> list[Subject]:
     return [one for one in subjects if one.is_network]
 
 
+@pytest.mark.slow
 def test_no_calibration_network_is_checked_on(probes: Probes) -> None:
     calibration = {one.layers for one in _networks(probes.calibration)}
     checked = [one.layers for one in (*probes.unseen, *probes.baselines.values())]
@@ -32,6 +33,7 @@ def test_no_calibration_network_is_checked_on(probes: Probes) -> None:
     assert set(probes.baselines) == {arch.name for arch in baselines()}
 
 
+@pytest.mark.slow
 def test_the_same_seed_chooses_the_same(probes: Probes) -> None:
     again = choose_probes([LARGE], baselines(), n_calibration=60, n_check=30, seed=1)
     assert again == probes

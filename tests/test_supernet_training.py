@@ -170,6 +170,7 @@ def test_a_diverged_training_is_not_kept(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     recipe = replace(RECIPE, epochs=4, batch_size=16, augment=False, dropout=0.0)
     one = training(recipe)
