@@ -332,7 +332,7 @@ def test_a_runner_that_is_killed_goes_on_from_whole_lines(server: Sshd) -> None:
             file.write(b'{"name": "one", "rou')
 
     device = server.device()
-    readings = cutting(device.time(job, done=(), start_s=0.0, on_step=ignore), {40, 200}, kill)
+    readings = cutting(device.time(job, done=(), start_s=0.0, on_step=ignore), {40, 800}, kill)
     check_complete(readings, job)
 
 
