@@ -411,8 +411,8 @@ def fit() -> SurrogateFit:
 @pytest.mark.slow
 @needs_data
 def test_order_of_left_out_networks_of_the_bench(fit: SurrogateFit) -> None:
-    # Three of the five folds: each is fitted for itself, and together they say no more.
-    taus = [fold.tau for fold in islice(fit.cross_validate(), 3)]
+    # Two of the five folds: each is fitted for itself, and together they say no more.
+    taus = [fold.tau for fold in islice(fit.cross_validate(), 2)]
     assert np.mean(taus) >= 0.92
     assert min(taus) >= 0.915
 
