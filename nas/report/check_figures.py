@@ -6,7 +6,7 @@ from nas.latency.agreement import Agreement
 from nas.latency.check import Check, CheckedNetwork
 from nas.report.check_scatter import error_percent
 from nas.report.figures import NONE, ms_text, signed
-from nas.report.markup import Html, element
+from nas.report.markup import Html, element, scrolled_table
 
 FIGURES = {
     "mean error": "mean_error_percent",
@@ -42,7 +42,7 @@ def draw_check_figures(check: Check) -> Html:
         for who, found in zip(("the table", "the machine again"), pair, strict=True)
         if found
     ]
-    return _table(head, rows)
+    return scrolled_table(head, rows)
 
 
 def _figures_row(family: str, who: str, found: Agreement) -> Html:
@@ -56,7 +56,7 @@ def draw_checked_networks(networks: Sequence[CheckedNetwork]) -> Html:
     """Return one row a network, the greatest error first."""
     head = [element("th", element("button", one, type="button"), scope="col") for one in _COLUMNS]
     ordered = sorted(networks, key=lambda one: -abs(error_percent(one)))
-    return _table(head, [_network_row(one) for one in ordered])
+    return scrolled_table(head, [_network_row(one) for one in ordered])
 
 
 def _network_row(network: CheckedNetwork) -> Html:
@@ -96,13 +96,3 @@ def _text(name: str, found: Agreement | None) -> str:
     if name.startswith("within"):
         return f"{value:.0f} %"
     return f"{signed(value, 1) if name == 'bias' else f'{value:.1f}'} %"
-
-
-def _table(head: Sequence[Html], rows: Sequence[Html]) -> Html:
-    table = element(
-        "table",
-        element("thead", element("tr", *head)),
-        element("tbody", *rows),
-        class_="comparison",
-    )
-    return element("div", table, class_="scroll")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nas.candidate import Candidate
 from nas.report.figures import MEGA, NONE, mega_text, ms_text, top1_text
-from nas.report.markup import Html, element
+from nas.report.markup import Html, element, scrolled_table
 from nas.report.study import StudyReport
 
 COLUMNS = (
@@ -25,13 +25,7 @@ def draw_comparison(studies: Sequence[StudyReport], baselines: Sequence[Candidat
     candidates = _candidates(studies, baselines)
     fastest = min((one.ms for one in candidates), default=None)
     rows = [_row(one, fastest) for one in candidates]
-    table = element(
-        "table",
-        element("thead", element("tr", *head)),
-        element("tbody", *rows),
-        class_="comparison",
-    )
-    return element("div", table, class_="scroll")
+    return scrolled_table(head, rows)
 
 
 def _candidates(studies: Sequence[StudyReport], baselines: Sequence[Candidate]) -> list[Candidate]:

@@ -19,7 +19,7 @@ from nas.proxies.rank_agreement import Estimate
 from nas.report.document import document
 from nas.report.fidelity_scatter import Point, draw_fidelity_scatter
 from nas.report.figures import MEGA, NONE, mega_text, ms_text
-from nas.report.markup import Html, element
+from nas.report.markup import Html, element, scrolled_table
 from nas.report.summary import draw_facts
 
 _COLUMNS = ("network", "in the band", "top-1 %", "score", "cost", "MAdds M", "params M")
@@ -94,7 +94,7 @@ def _table(region: Region, times: Sequence[str]) -> Html:
         for one, time in zip(region.scores, times, strict=True)
     ]
     rows += [_row(f"over {one.name}", "", one, is_difference=True) for one in region.differences]
-    return _scrolled(head, rows)
+    return scrolled_table(head, rows)
 
 
 def _row(name: str, time: str, figures: Figures, *, is_difference: bool) -> Html:
@@ -162,18 +162,8 @@ def _networks(judgement: Judgement) -> Html:
         ]
         band = element("td", "yes" if row["is_in_band"] else "no")
         rows.append(element("tr", element("th", row["key"], scope="row"), band, *figures))
-    return element("section", element("h2", "All networks"), note, _scrolled(head, rows))
+    return element("section", element("h2", "All networks"), note, scrolled_table(head, rows))
 
 
 def _known(value: float, form: str) -> str:
     return format(value, form) if isfinite(value) else NONE
-
-
-def _scrolled(head: Sequence[Html], rows: Sequence[Html]) -> Html:
-    table = element(
-        "table",
-        element("thead", element("tr", *head)),
-        element("tbody", *rows),
-        class_="comparison",
-    )
-    return element("div", table, class_="scroll")

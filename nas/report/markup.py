@@ -29,3 +29,14 @@ def element(tag: str, /, *children: str, **attributes: object) -> Html:
     ]
     opening = f"<{tag}{''.join(words)}>"
     return Html(opening) if tag in VOID else Html(f"{opening}{join(children)}</{tag}>")
+
+
+def scrolled_table(head: Iterable[Html], rows: Iterable[Html]) -> Html:
+    """Return a table of header cells and rows that scrolls where the screen is narrower."""
+    table = element(
+        "table",
+        element("thead", element("tr", *head)),
+        element("tbody", *rows),
+        class_="comparison",
+    )
+    return element("div", table, class_="scroll")
