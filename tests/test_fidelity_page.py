@@ -1,12 +1,12 @@
 """The page of a judgement: well formed, self-contained, and true to its figures."""
 
 import re
-from html.parser import HTMLParser
 from itertools import islice
 from math import nan
 
 import numpy as np
 import pytest
+from html_page import HOSTILE, Page
 
 from nas.cost import count_macs
 from nas.fidelity.figures import Scores
@@ -16,37 +16,11 @@ from nas.fidelity.selection import Selection, madds_table, random_networks
 from nas.fidelity.wording import estimate_text, headline, regions, seconds_text
 from nas.proxies.rank_agreement import Estimate
 from nas.report.fidelity_page import render_fidelity
-from nas.report.markup import VOID
 from nas.space import SearchSpace
 
-HOSTILE = """</title><script>alert("1")</script><img src='http://x.test' onerror=a&b>"""
 SPACE = SearchSpace.load("tiny")
 N = 30
 ARCHS = tuple(islice(random_networks(SPACE, 0), N))
-
-
-class _Page(HTMLParser):
-    """Collects elements and their texts, and fails on tags that do not match."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((self.open[-1] if self.open else "", data))
 
 
 def judged(name: str = "mine", n_trainings: int = 2, n_labels: int = 0) -> Judgement:
@@ -81,7 +55,7 @@ JUDGED = judged()
 
 def test_page_is_whole_and_loads_nothing() -> None:
     text = render_fidelity(JUDGED)
-    page = _Page(text)
+    page = Page(text)
     for tag, attrs in page.tags:
         assert tag not in ("link", "iframe", "img")
         assert not {"src", "href", "onerror"} & attrs.keys()
@@ -89,7 +63,7 @@ def test_page_is_whole_and_loads_nothing() -> None:
 
 
 def test_every_network_with_figures_is_drawn_once_for_each_score() -> None:
-    page = _Page(render_fidelity(JUDGED))
+    page = Page(render_fidelity(JUDGED))
     n_near = int(JUDGED.selection.in_band.sum())
     marks = [attrs for tag, attrs in page.tags if "data-x" in attrs]
     circles = [attrs for tag, attrs in page.tags if tag == "circle" and "cx" in attrs]
@@ -102,7 +76,7 @@ def test_every_network_with_figures_is_drawn_once_for_each_score() -> None:
 
 
 def test_figures_of_the_page_are_those_of_the_judgement() -> None:
-    page = _Page(render_fidelity(JUDGED))
+    page = Page(render_fidelity(JUDGED))
     cells = [text for parent, text in page.texts if parent in ("td", "b", "p")]
     for region in (JUDGED.over_all, JUDGED.in_band):
         for one in region.scores:
@@ -122,7 +96,7 @@ def test_figures_of_the_page_are_those_of_the_judgement() -> None:
 
 def test_names_cannot_break_the_page() -> None:
     text = render_fidelity(judged(HOSTILE))
-    page = _Page(text)
+    page = Page(text)
     assert len([tag for tag, _ in page.tags if tag == "script"]) == 1
     assert "<img" not in text
     assert HOSTILE in [text for _, text in page.texts]
@@ -138,7 +112,7 @@ def test_a_page_without_any_figure_is_a_page() -> None:
         facts={},
         n_bootstrap=10,
     )
-    page = _Page(render_fidelity(empty))
+    page = Page(render_fidelity(empty))
     assert "It has no figure for any network." in [text for _, text in page.texts]
 
 

@@ -3,56 +3,23 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from math import nan
 
 import numpy as np
 import pytest
+from html_page import HOSTILE, Page
 
 from nas.arch import Arch
 from nas.candidate import Candidate
 from nas.report.axes import Axis, interesting_range
 from nas.report.labels import Box, place_labels
-from nas.report.markup import VOID, Html, element
+from nas.report.markup import Html, element
 from nas.report.page import StudyReport, render_report
 from nas.report.stages import align, stages_of
 from nas.report.thinning import thin
 from nas.space import SearchSpace
 
 BASELINES = ("mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v2", "conv_mobilenet")
-HOSTILE = """</title><script>alert("1")</script><img src='http://x.test' onerror=a&b>"""
-
-
-class _Page(HTMLParser):
-    """Collects elements and texts, and fails on tags that do not match."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names))
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((self.open[-1] if self.open else "", data))
-
-    def text_of(self, tag: str) -> list[str]:
-        return [text for parent, text in self.texts if parent == tag]
-
-    def with_class(self, name: str) -> list[dict[str, str | None]]:
-        return [attrs for _, attrs in self.tags if name in (attrs.get("class") or "").split()]
 
 
 def candidate(arch: Arch, group: str, rng: np.random.Generator, slowness: float = 1) -> Candidate:
@@ -107,7 +74,7 @@ def render(*studies: StudyReport, others: Sequence[Candidate] | None = None) -> 
 
 
 def test_page_is_well_formed() -> None:
-    tags = [tag for tag, _ in _Page(render(study())).tags]
+    tags = [tag for tag, _ in Page(render(study())).tags]
     assert tags[:2] == ["html", "head"]
     assert {"svg", "table", "style", "script"} <= set(tags)
 
@@ -119,7 +86,7 @@ def test_page_is_deterministic() -> None:
 def test_page_needs_no_network() -> None:
     page = render(study())
     assert not re.search(r"https?://|@import|url\(", page)
-    attributes = [attrs for _, attrs in _Page(page).tags]
+    attributes = [attrs for _, attrs in Page(page).tags]
     assert not any("src" in attrs for attrs in attributes)
     links = [str(attrs["href"]) for attrs in attributes if "href" in attrs]
     anchors = {f"#{attrs['id']}" for attrs in attributes if "id" in attrs}
@@ -129,7 +96,7 @@ def test_page_needs_no_network() -> None:
 @pytest.mark.parametrize("n_points", [0, 1, 20_000])
 def test_every_front_network_is_drawn(n_points: int) -> None:
     report = study(n_points)
-    page = _Page(render(report))
+    page = Page(render(report))
     shapes = [attrs for attrs in page.with_class("front") if attrs.get("data-x")]
     assert len(shapes) == len(report.front)
     assert all(56 <= float(str(attrs["data-x"])) <= 944 for attrs in shapes)
@@ -138,7 +105,7 @@ def test_every_front_network_is_drawn(n_points: int) -> None:
 
 def test_hover_shows_the_figures_of_the_candidates() -> None:
     report = study()
-    titles = _Page(render(report)).text_of("title")
+    titles = Page(render(report)).text_of("title")
     reference = report.reference
     assert reference is not None
     for one in [*report.front, report.winner, reference]:
@@ -152,7 +119,7 @@ def test_hover_shows_the_figures_of_the_candidates() -> None:
 
 def test_hover_shows_the_trials() -> None:
     report = study(50)
-    titles = _Page(render(report)).text_of("title")
+    titles = Page(render(report)).text_of("title")
     shown = {title for title in titles if title.startswith("trial ")}
     told = {f"trial {n}\n{ms:.2f} ms\n{top1:.2f} % top-1" for n, ms, top1 in report.points}
     assert shown and shown <= told
@@ -160,7 +127,7 @@ def test_hover_shows_the_trials() -> None:
 
 def test_every_layer_is_drawn_and_timed() -> None:
     report = study()
-    page = _Page(render(report))
+    page = Page(render(report))
     sides = [report.winner, report.reference or report.winner]
     layers = sorted(str(layer) for one in sides for layer in one.arch.layers)
     titles = [str(attrs["title"]) for tag, attrs in page.tags if tag == "li" and "title" in attrs]
@@ -171,7 +138,7 @@ def test_every_layer_is_drawn_and_timed() -> None:
 
 def test_table_lists_every_network_once() -> None:
     report = study()
-    page = _Page(render(report))
+    page = Page(render(report))
     rows = [text for tag, text in page.texts if tag == "th"]
     # The winner is one of the front.
     expected = {"the winner", *BASELINES, *(one.name for one in report.front)} - {"front 2"}
@@ -179,7 +146,7 @@ def test_table_lists_every_network_once() -> None:
 
 
 def test_far_baseline_does_not_squash_the_plot() -> None:
-    page = _Page(render(study()))
+    page = Page(render(study()))
     [outside] = [text for text in page.text_of("details") if "conv_mobilenet" in text]
     assert "mobilenet_v3_large" not in outside
 
@@ -190,7 +157,7 @@ def test_hostile_names_stay_text() -> None:
     hostile = replace(report, name=HOSTILE, sampler=HOSTILE, winner=winner)
     other = replace(baselines()[1], name=HOSTILE)
     page = render_report(HOSTILE, {HOSTILE: HOSTILE}, [hostile], [other])
-    parsed = _Page(page)
+    parsed = Page(page)
     assert HOSTILE not in page
     assert HOSTILE in parsed.text_of("h1")
     tags = [tag for tag, _ in parsed.tags]
@@ -207,7 +174,7 @@ def test_page_of_many_points_is_small() -> None:
 def test_page_without_reference_front_or_baselines() -> None:
     report = study()
     lonely = replace(report, reference=None, front=[], points=[(0, nan, nan), (1, 40.0, 72.0)])
-    page = _Page(render(lonely, others=[]))
+    page = Page(render(lonely, others=[]))
     marks = [attrs["class"] for attrs in page.with_class("mark") if "data-x" in attrs]
     assert marks == ["mark winner"]
     assert "the winner" in page.text_of("h4")

@@ -2,54 +2,18 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from html_page import HOSTILE, Page
 
 from nas.arch import Arch
 from nas.latency.check import Check, CheckedNetwork
 from nas.latency.table import LatencyTable, Row
-from nas.report.markup import VOID
 from nas.report.table_page import render_table_report, report_path
 from nas.space import SearchSpace
 
-HOSTILE = """</title><script>alert("1")</script><img src='http://x.test' onerror=a&b>"""
 BASELINES = ("mobilenet_v3_large", "mobilenet_v3_small")
-
-
-class _Page(HTMLParser):
-    """Collects elements and their texts, and fails on tags that do not match."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((self.open[-1] if self.open else "", data))
-
-    def text_of(self, tag: str) -> list[str]:
-        return [text for parent, text in self.texts if parent == tag]
-
-    def marks(self, kind: str) -> list[tuple[float, float]]:
-        return [
-            (float(str(attrs["data-x"])), float(str(attrs["data-y"])))
-            for _, attrs in self.tags
-            if attrs.get("class") == f"mark {kind}" and "data-x" in attrs
-        ]
 
 
 def network(name: str, family: str, predicted_ms: float, measured_ms: float) -> CheckedNetwork:
@@ -92,17 +56,17 @@ PAGE = render_table_report(TABLE, CHECK)
 
 
 def test_page_is_well_formed_and_the_same_again() -> None:
-    _Page(PAGE)
+    Page(PAGE)
     assert render_table_report(TABLE, CHECK) == PAGE
 
 
 def test_page_needs_no_network() -> None:
     assert not re.search(r"https?://|@import|url\(", PAGE)
-    assert not any("src" in attrs or "href" in attrs for _, attrs in _Page(PAGE).tags)
+    assert not any("src" in attrs or "href" in attrs for _, attrs in Page(PAGE).tags)
 
 
 def test_every_network_is_drawn_or_named() -> None:
-    page = _Page(PAGE)
+    page = Page(PAGE)
     assert len(page.marks("front")) == 20
     assert len(page.marks("baseline")) == 1
     [note] = page.text_of("figcaption")
@@ -113,7 +77,7 @@ def test_every_network_is_drawn_or_named() -> None:
 
 def test_diagonal_is_where_a_perfect_table_lies() -> None:
     perfect = Check(networks=tuple(network(f"{n}", "unseen", n, n) for n in range(5, 15)))
-    page = _Page(render_table_report(TABLE, perfect))
+    page = Page(render_table_report(TABLE, perfect))
     path = re.search(
         r'd="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', render_table_report(TABLE, perfect)
     )
@@ -128,12 +92,12 @@ def test_what_is_predicted_too_slow_lies_below_the_diagonal() -> None:
     assert path is not None
     left, bottom, right, top = map(float, path.groups())
     # The baseline of 14 ms predicted and 13 ms measured.
-    [(x, y)] = _Page(PAGE).marks("baseline")
+    [(x, y)] = Page(PAGE).marks("baseline")
     assert y > bottom + (x - left) / (right - left) * (top - bottom) + 5
 
 
 def test_figures_stand_beside_the_machines_own() -> None:
-    page = _Page(PAGE)
+    page = Page(PAGE)
     cells = page.text_of("td")
     start = cells.index("the table")
     assert cells[start : start + 8] == [
@@ -145,7 +109,7 @@ def test_figures_stand_beside_the_machines_own() -> None:
 
 
 def test_answers_and_slowest_layers_are_those_of_the_table() -> None:
-    page = _Page(PAGE)
+    page = Page(PAGE)
     cells = page.text_of("td")
     assert "SE instead of none" in page.text_of("th")
     assert "+0.100" in cells
@@ -154,7 +118,7 @@ def test_answers_and_slowest_layers_are_those_of_the_table() -> None:
 
 
 def test_conditions_are_shown_without_the_figures_of_the_check() -> None:
-    page = _Page(PAGE)
+    page = Page(PAGE)
     facts = dict(zip(page.text_of("dt"), page.text_of("dd"), strict=True))
     assert facts["cpu"] == "some CPU"
     assert facts["rows"] == str(len(TABLE.rows))
@@ -166,7 +130,7 @@ def test_conditions_are_shown_without_the_figures_of_the_check() -> None:
 
 @pytest.mark.parametrize("check", [None, Check(networks=())])
 def test_page_without_a_check_says_so(check: Check | None) -> None:
-    page = _Page(render_table_report(table_of(check=Check(networks=())), check))
+    page = Page(render_table_report(table_of(check=Check(networks=())), check))
     assert not any(tag == "svg" for tag, _ in page.tags)
     assert any(text.startswith("Not checked on whole networks") for text in page.text_of("p"))
     assert page.text_of("h2") == ["What a choice costs", "Slowest layers, ms", "Conditions"]
@@ -175,12 +139,12 @@ def test_page_without_a_check_says_so(check: Check | None) -> None:
 @pytest.mark.parametrize("family", ["unseen", "baseline"])
 def test_page_of_a_single_network(family: str) -> None:
     one = Check(networks=(network("lonely", family, 10.0, 11.0),))
-    page = _Page(render_table_report(table_of(check=one), one))
+    page = Page(render_table_report(table_of(check=one), one))
     assert sum(len(page.marks(kind)) for kind in ("front", "baseline")) == 1
 
 
 def test_shipped_tables_render() -> None:
-    page = _Page(render_table_report(LatencyTable.load("pixel_cpu")))
+    page = Page(render_table_report(LatencyTable.load("pixel_cpu")))
     assert "kernel 5 instead of 3" in page.text_of("th")
 
 
@@ -190,7 +154,7 @@ def test_hostile_names_stay_text() -> None:
     table = replace(table_of(HOSTILE), header={"device": HOSTILE, HOSTILE: HOSTILE})
     page = render_table_report(table, check)
     assert HOSTILE not in page
-    tags = [tag for tag, _ in _Page(page).tags]
+    tags = [tag for tag, _ in Page(page).tags]
     assert tags.count("script") == 1 and "img" not in tags
 
 
