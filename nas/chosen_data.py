@@ -2,21 +2,14 @@
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from hydra.utils import get_method
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nas.commands import choice, make
-
-_COLUMNS = (
-    TextColumn("reading {task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("left"),
-    TimeRemainingColumn(),
-)
+from nas.showing_steps import showing_steps
 
 
 def load_data(node: Mapping[str, Any] | None, console: Console) -> Any:
@@ -28,16 +21,9 @@ def load_data(node: Mapping[str, Any] | None, console: Console) -> Any:
     if node is None:
         return None
     name = choice("data")
-    is_seen = console.is_terminal
-    with Progress(*_COLUMNS, console=console, transient=True, disable=not is_seen) as progress:
-
-        def on_progress(done: int, total: int) -> None:
-            if not progress.tasks:
-                progress.add_task(name, total=total)
-            progress.update(progress.task_ids[0], completed=done)
-
-        given = {"on_progress": on_progress} if _shows_progress(node) else {}
-        return make(node, f"data {name}", "train", **given)
+    with showing_steps(console) as on_step:
+        shown = {"on_progress": partial(on_step, f"reading {name}")}
+        return make(node, f"data {name}", "train", **(shown if _shows_progress(node) else {}))
 
 
 def make_judge(node: Mapping[str, Any], what: str, needs: str, data: Any) -> Any:

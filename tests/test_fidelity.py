@@ -24,8 +24,9 @@ from nas.fidelity.settings import FidelitySettings
 from nas.fidelity.trained import FIRST_SEED, train_truth
 from nas.latency.table import LatencyTable
 from nas.proxies.rank_agreement import Estimate, resamples
-from nas.search.records import OnStep, Target
+from nas.search.records import Target
 from nas.space import SearchSpace
+from nas.steps import OnStep
 
 Array = NDArray[np.float64]
 SPACE = SearchSpace.load("tiny")

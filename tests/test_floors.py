@@ -128,6 +128,7 @@ PLAIN = {
     "nas.search",
     "nas.sections",
     "nas.space",
+    "nas.steps",
     "nas.text",
     "nas.training",
     "nas.training.locks",
@@ -237,6 +238,7 @@ SEARCH = {
     "nas.search.records",
     "nas.search.run",
     "nas.search.study",
+    "nas.showing_steps",
 }
 """The search, with optuna and rich; its networks are plain data, so it needs no torch."""
 COMMANDS = {

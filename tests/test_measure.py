@@ -22,7 +22,7 @@ from nas.errors import NasError
 from nas.latency.__main__ import main
 from nas.latency.check import Check, check_path
 from nas.latency.correction import Correction
-from nas.latency.devices.contract import Facts, OnStep
+from nas.latency.devices.contract import Facts
 from nas.latency.devices.local import LocalDevice
 from nas.latency.measure import Setting, measure, start_afresh
 from nas.latency.modelled import extended, modelled_table
@@ -37,6 +37,7 @@ from nas.latency.summary import summary
 from nas.latency.table import LatencyTable
 from nas.report.table_page import report_path
 from nas.space import SearchSpace
+from nas.steps import OnStep
 
 TINY = SearchSpace.load("tiny")
 LAYERS = TINY.layers()[:6]

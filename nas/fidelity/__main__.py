@@ -18,7 +18,7 @@ from rich.markup import escape
 from nas.chosen_data import load_data, make_judge
 from nas.commands import choice, command, settings
 from nas.fidelity.judgement import Judgement, Truths
-from nas.fidelity.printed import print_judgement, showing_steps
+from nas.fidelity.printed import print_judgement
 from nas.fidelity.scoring import bars, check_proxy, scores_of, target_of
 from nas.fidelity.selection import (
     STAND_IN,
@@ -34,8 +34,10 @@ from nas.latency.hardware_tables import hardware_table, named_table
 from nas.latency.table import LatencyTable
 from nas.proxies.truth import BENCH, Truth, read_truth
 from nas.report.fidelity_page import render_fidelity
-from nas.search.records import OnStep, Proxy
+from nas.search.records import Proxy
+from nas.showing_steps import showing_steps
 from nas.space import SearchSpace
+from nas.steps import OnStep
 from nas.text import short_text, write_text
 
 if TYPE_CHECKING:

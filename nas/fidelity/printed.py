@@ -1,18 +1,7 @@
-"""What the command prints: progress, and the figures of a judgement."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""What the command prints: the figures of a judgement."""
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from nas.fidelity.figures import Figures, Region
@@ -26,29 +15,6 @@ from nas.fidelity.wording import (
     regions,
     repeatability_text,
 )
-from nas.search.records import OnStep
-
-
-@contextmanager
-def showing_steps(console: Console) -> Iterator[OnStep]:
-    """Show what is being done, how much of it is done, and the time left."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    is_seen = console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not is_seen) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def on_step(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(escape(what), total=total)
-            progress.update(tasks[what], completed=done, total=total)
-
-        yield on_step
 
 
 def print_judgement(judgement: Judgement, console: Console) -> None:

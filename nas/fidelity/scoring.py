@@ -17,8 +17,9 @@ from nas.fidelity.trained import Trained
 from nas.latency.table import LatencyTable
 from nas.objective import Reward
 from nas.proxies.rank_agreement import Array
-from nas.search.records import Learner, OnStep, Proxy, Target
+from nas.search.records import Learner, Proxy, Target
 from nas.space import SearchSpace
+from nas.steps import OnStep
 
 
 @runtime_checkable

@@ -12,7 +12,8 @@ from nas.arch import Arch
 from nas.fidelity.answers import answers_of
 from nas.fidelity.figures import Scores
 from nas.proxies.rank_agreement import Array
-from nas.search.records import OnStep, Proxy
+from nas.search.records import Proxy
+from nas.steps import OnStep
 
 MIN_TESTED = 10
 """Networks that must be left to judge what was learned from the others."""

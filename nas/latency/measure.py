@@ -8,7 +8,7 @@ from pathlib import Path
 from nas.arch import Layer
 from nas.latency.assembly import assemble, check, companions, today
 from nas.latency.check import check_path
-from nas.latency.devices.contract import Device, Facts, OnStep
+from nas.latency.devices.contract import Device, Facts
 from nas.latency.raw_times import check_conditions, raw_times_path
 from nas.latency.runner.timing import Plan
 from nas.latency.runtimes.contract import Runtime
@@ -16,6 +16,7 @@ from nas.latency.session import ANCHOR_LAYER, Session, Timings
 from nas.latency.subjects import Probes, Subject
 from nas.latency.table import VERSION, LatencyTable
 from nas.report.table_page import render_table_report, report_path
+from nas.steps import OnStep
 from nas.text import write_text
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from nas.latency.devices.contract import OnStep
 from nas.latency.runner.bench import Model
 from nas.latency.runtimes.contract import Runtime
 from nas.latency.runtimes.export import exported, subject_of
 from nas.latency.subjects import Subject
+from nas.steps import OnStep
 
 N_WORKERS = 2
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.arch import Layer
-from nas.latency.devices.contract import Device, OnStep
+from nas.latency.devices.contract import Device
 from nas.latency.models import model_files
 from nas.latency.raw_times import appending, read_raw_times
 from nas.latency.readings import Measurement, anchor_drift_percent, measurements
@@ -13,6 +13,7 @@ from nas.latency.runner.bench import Job
 from nas.latency.runner.timing import ANCHOR, Plan, Reading, n_visits
 from nas.latency.runtimes.contract import Runtime
 from nas.latency.subjects import Subject
+from nas.steps import OnStep
 
 # A block of V3-Large's middle: neither call overhead nor the largest caches decide its time.
 ANCHOR_LAYER = Layer.parse("mb k3 80>184>80 s1 hs @14")

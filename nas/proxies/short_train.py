@@ -1,6 +1,6 @@
 """Train each network for a short while on your data, and take its accuracy for what it is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nas.arch import Arch
 from nas.data.images import ImageData
+from nas.steps import OnStep
 from nas.text import integer
 from nas.training.batches import suited
 from nas.training.conditions import DivergedError, TrainingError
@@ -18,9 +19,6 @@ from nas.training.recipe import Recipe
 from nas.training.required import recipe_of, required_data
 from nas.training.results import TrainingName, TrainingResult, TrainingResults
 from nas.training.spread import seed_std
-
-OnStep = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is, and how much there is in all."""
 
 
 class ShortTrain:

@@ -19,6 +19,7 @@ from nas.latency.table import LatencyTable
 from nas.network.build import Network
 from nas.network.supernet.supernet import Supernet
 from nas.space import SearchSpace
+from nas.steps import OnStep
 from nas.text import integer
 from nas.training.batches import Batches, device_named
 from nas.training.conditions import memory_errors, seeded, training_threads
@@ -30,7 +31,7 @@ from nas.training.supernet_checkpoint import SupernetCheckpoint
 from nas.training.supernet_fit import Sandwich, SupernetTraining
 
 if TYPE_CHECKING:
-    from nas.search.records import OnStep, Target
+    from nas.search.records import Target
 
 _FORMAT = 1
 """Raised whenever the same options come to train differently: older checkpoints no longer count."""
@@ -96,7 +97,7 @@ class SupernetProxy:
         self._judges: list[SharedAccuracy] = []
         self._known: dict[str, float] = {}
 
-    def prepare(self, targets: Sequence["Target"], table: LatencyTable, on_step: "OnStep") -> None:
+    def prepare(self, targets: Sequence["Target"], table: LatencyTable, on_step: OnStep) -> None:
         """Train a supernet for each different space of the targets, or go on with it.
 
         The latency table is not asked.
@@ -109,7 +110,7 @@ class SupernetProxy:
             if all(judge.supernet.space != target.space for judge in self._judges):
                 self.prepare_space(target.space, on_step)
 
-    def prepare_space(self, space: SearchSpace, on_step: "OnStep | None" = None) -> None:
+    def prepare_space(self, space: SearchSpace, on_step: OnStep | None = None) -> None:
         """Do the same for one space."""
 
         def progress(done: int, total: int) -> None:

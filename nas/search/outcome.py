@@ -13,8 +13,9 @@ from nas.candidate import Candidate
 from nas.latency.table import LatencyTable
 from nas.report.page import StudyReport, render_report
 from nas.results import RunFolder
-from nas.search.records import Finished, OnStep, Proxy
+from nas.search.records import Finished, Proxy
 from nas.search.study import TargetSearch
+from nas.steps import OnStep
 from nas.text import write_text
 
 

@@ -15,6 +15,7 @@ from nas.errors import NasError
 from nas.latency.table import LatencyTable
 from nas.objective import Objective
 from nas.space import SearchSpace
+from nas.steps import OnStep
 
 
 class Proxy(Protocol):
@@ -27,8 +28,6 @@ class Proxy(Protocol):
         """
 
 
-OnStep = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is, and how much there is in all."""
 OnEpoch = Callable[[int, float], bool]
 """Told an epoch from 1 on and the top-1 after it in percent; returns whether to stop."""
 STATES = {

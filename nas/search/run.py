@@ -1,8 +1,7 @@
 """A run: its targets are searched one after the other, and its folder filled as they go."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from nas.baselines import baselines
 from nas.latency.table import LatencyTable
 from nas.results import RunFolder, TrialsFile
 from nas.search.outcome import Compared, compare, comparison_table, write_files
-from nas.search.records import Learner, OnStep, Proxy, Trainer
+from nas.search.records import Learner, Proxy, Trainer
 from nas.search.study import TargetSearch
+from nas.showing_steps import showing_steps
 
 COLUMNS = (
     TextColumn("{task.description}"),
@@ -52,7 +52,7 @@ class Run:
 
     def _prepare(self) -> None:
         if isinstance(self.proxy, Learner):
-            with self._showing_steps() as on_step:
+            with showing_steps(self.console) as on_step:
                 targets = [search.target for search in self.searches]
                 self.proxy.prepare(targets, self.table, on_step)
 
@@ -62,19 +62,8 @@ class Run:
         if isinstance(self.proxy, Trainer):
             references = {search.target.space.reference for search in self.searches}
             archs = [arch for arch in archs if arch.name in references]
-        with self._showing_steps() as on_step:
+        with showing_steps(self.console) as on_step:
             return compare(archs, self.table, self.proxy, on_step)
-
-    @contextmanager
-    def _showing_steps(self) -> Iterator[OnStep]:
-        hidden = not self.console.is_terminal
-        with Progress(*COLUMNS, console=self.console, transient=True, disable=hidden) as progress:
-            task = progress.add_task("", total=None, best="")
-
-            def on_step(what: str, done: int, total: int) -> None:
-                progress.update(task, description=escape(what), completed=done, total=total)
-
-            yield on_step
 
     def _search(self, compared: Compared) -> None:
         finished = [

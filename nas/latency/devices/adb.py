@@ -7,7 +7,7 @@ from time import monotonic
 from nas.errors import NasError, shown
 from nas.latency.devices.adb_shell import Adb
 from nas.latency.devices.benchmark_model import OpTime
-from nas.latency.devices.contract import Facts, OnStep
+from nas.latency.devices.contract import Facts
 from nas.latency.devices.cooling import Heat, PhoneState
 from nas.latency.devices.options import count, word, word_or_none
 from nas.latency.devices.phone import read_phone
@@ -16,6 +16,7 @@ from nas.latency.devices.phone_folder import EXAMPLE, PhoneFolder
 from nas.latency.devices.phone_heat import read_temperature_c
 from nas.latency.runner.bench import Job
 from nas.latency.runner.timing import Reading, visits
+from nas.steps import OnStep
 
 RUNTIME = "litert"
 

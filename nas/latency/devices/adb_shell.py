@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from typing import TypeVar
 
 from nas.errors import NasError
-from nas.latency.devices.contract import OnStep
+from nas.steps import OnStep
 
 T = TypeVar("T")
 POLL_S = 2.0

@@ -6,12 +6,12 @@ from typing import IO, Any
 
 from nas.errors import NasError
 from nas.latency.devices.bundle import runner_archive
-from nas.latency.devices.contract import OnStep
 from nas.latency.devices.model_files import write_tar
 from nas.latency.devices.remote_shell import RemoteShell
 from nas.latency.runner.bench import Model
 from nas.latency.runner.replies import CORRUPT, MARK, MISSING_PACKAGE, NO_ROOM, OTHER
 from nas.latency.runner.sheet import Sheet
+from nas.steps import OnStep
 
 # Stores the archive that is piped in. Any Python understands it, to say of itself that it is old.
 _INSTALL = """

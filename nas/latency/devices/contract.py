@@ -1,14 +1,12 @@
 """What every device answers: what it is, and how long model files take on it."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from nas.latency.runner.bench import Job
 from nas.latency.runner.timing import Reading
-
-OnStep = Callable[[str, int, int], None]
-"""Called with what is being done, the steps done, and the steps in all."""
+from nas.steps import OnStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 
 from nas.errors import NasError
-from nas.latency.devices.contract import OnStep
 from nas.latency.devices.phone import Shell, read_clocks_mhz
 from nas.latency.devices.phone_heat import read_temperature_c
+from nas.steps import OnStep
 
 POLL_S = 5.0
 # Rounds may be long; asking a phone costs it little.

@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict
 
 from nas.errors import NasError
-from nas.latency.devices.contract import Facts, OnStep
+from nas.latency.devices.contract import Facts
 from nas.latency.runner.bench import Job, time_models
 from nas.latency.runner.machine import pinned, this_machine
 from nas.latency.runner.sessions import MissingPackageError, runtime_version
 from nas.latency.runner.timing import Reading
+from nas.steps import OnStep
 
 
 class LocalDevice:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from nas.errors import NasError
-from nas.latency.devices.contract import OnStep
 from nas.latency.runner.bench import Job, Model
 from nas.latency.runner.sheet import Sheet
+from nas.steps import OnStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

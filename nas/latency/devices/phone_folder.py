@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 
 from nas.errors import NasError
 from nas.latency.devices.adb_shell import Adb, PhoneCommandError
-from nas.latency.devices.contract import OnStep
 from nas.latency.devices.model_files import model_bytes, model_files
 from nas.latency.runner.bench import Job
 from nas.latency.runner.timing import ANCHOR
+from nas.steps import OnStep
 
 # Reading a gigabyte of models takes a slow phone minutes.
 DIGESTS_S = 600.0

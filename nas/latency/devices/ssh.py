@@ -5,13 +5,14 @@ from dataclasses import fields
 
 from nas.errors import NasError, shown
 from nas.latency.devices.board import Board, CorruptError
-from nas.latency.devices.contract import Facts, OnStep
+from nas.latency.devices.contract import Facts
 from nas.latency.devices.model_files import ModelFiles, model_files
 from nas.latency.devices.options import count, word, word_or_none
 from nas.latency.devices.remote_shell import SET_HOST, RemoteShell, UnreachableError
 from nas.latency.devices.watching import Patience, Watch
 from nas.latency.runner.bench import Job
 from nas.latency.runner.timing import Reading
+from nas.steps import OnStep
 
 N_TRIES = 3
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from nas.errors import NasError
 from nas.latency.devices.board import Board
-from nas.latency.devices.contract import OnStep
 from nas.latency.devices.model_files import ModelFiles
 from nas.latency.devices.remote_shell import UnreachableError
 from nas.latency.runner.replies import FAILED, STOPPED
 from nas.latency.runner.sheet import Sheet, Visit, parse_reading
 from nas.latency.runner.timing import ANCHOR, Reading
+from nas.steps import OnStep
 
 LONGEST_WAIT_S = 30.0
 # A worker that the system kills (memory) may do better once more, but not for ever.

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from nas.arch import Layer
 from nas.errors import NasError
-from nas.latency.devices.contract import OnStep
 from nas.latency.runtimes.cache import ModelCache
 from nas.latency.runtimes.contract import (
     Runtime,
@@ -21,6 +20,7 @@ from nas.latency.runtimes.contract import (
     layer_module,
 )
 from nas.latency.runtimes.registry import load_runtime
+from nas.steps import OnStep
 
 
 def subject_of(layers: Iterable[Layer]) -> str:

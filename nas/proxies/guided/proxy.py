@@ -19,12 +19,13 @@ from nas.proxies.guided.lesson import Lesson, Trainer
 from nas.proxies.guided.regression import LEAST_LABELS, GuidedRegression
 from nas.proxies.short_train import ShortTrain
 from nas.space import SearchSpace
+from nas.steps import OnStep
 from nas.text import integer
 from nas.training.recipe import Recipe
 from nas.training.required import recipe_of, required_data
 
 if TYPE_CHECKING:
-    from nas.search.records import OnStep, Target
+    from nas.search.records import Target
 
 
 class Guided:
@@ -84,7 +85,7 @@ class Guided:
         self._taught: dict[str, GuidedRegression] = {}
         self._resolutions: set[int] = set()
 
-    def prepare(self, targets: Sequence["Target"], table: LatencyTable, on_step: "OnStep") -> None:
+    def prepare(self, targets: Sequence["Target"], table: LatencyTable, on_step: OnStep) -> None:
         """Train `n_train` networks of each target's space, and learn from them.
 
         A network that cannot be trained costs its place and is left out.
@@ -181,7 +182,5 @@ class Guided:
         return found.values()
 
 
-def _counter(
-    on_step: "OnStep", space: SearchSpace, before: int, total: int
-) -> Callable[[int], None]:
+def _counter(on_step: OnStep, space: SearchSpace, before: int, total: int) -> Callable[[int], None]:
     return lambda done: on_step(f"training networks of {space.name}", before + done, total)

@@ -13,10 +13,11 @@ from nas.proxies.zero_cost.percent import COMBINATIONS, Array, PercentLine
 from nas.proxies.zero_cost.probe import Probe
 from nas.proxies.zero_cost.scorer import SCORES, ScoreError, Scorer, log_score
 from nas.space import SearchSpace
+from nas.steps import OnStep
 from nas.text import integer
 
 if TYPE_CHECKING:
-    from nas.search.records import OnStep, Target
+    from nas.search.records import Target
 
 _WHAT = "scoring random networks"
 _Shape = tuple[str, int, int]
@@ -73,7 +74,7 @@ class ZeroCost:
         self._line: PercentLine | None = None
         self._shapes = set[_Shape]()
 
-    def prepare(self, targets: Sequence["Target"], table: LatencyTable, on_step: "OnStep") -> None:
+    def prepare(self, targets: Sequence["Target"], table: LatencyTable, on_step: OnStep) -> None:
         """Score `n_prepare` random networks of each target's space, and fit the line to percent.
 
         The latency table is not asked.
