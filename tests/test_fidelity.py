@@ -18,12 +18,12 @@ from nas.cost import count_macs, count_params
 from nas.errors import NasError
 from nas.fidelity.figures import Region, Scores
 from nas.fidelity.judgement import Judgement, Truths
+from nas.fidelity.rank_agreement import Estimate, resamples
 from nas.fidelity.scoring import bars, check_proxy, scores_of, target_of
 from nas.fidelity.selection import Selection, madds_table, random_networks, select, shuffled
 from nas.fidelity.settings import FidelitySettings
 from nas.fidelity.trained import FIRST_SEED, train_truth
 from nas.latency.table import LatencyTable
-from nas.proxies.rank_agreement import Estimate, resamples
 from nas.search.records import Target
 from nas.space import SearchSpace
 from nas.steps import OnStep

@@ -11,10 +11,10 @@ from html_page import HOSTILE, Page
 from nas.cost import count_macs
 from nas.fidelity.figures import Scores
 from nas.fidelity.judgement import Judgement, Truths
+from nas.fidelity.rank_agreement import Estimate
 from nas.fidelity.scoring import bars
 from nas.fidelity.selection import Selection, madds_table, random_networks
 from nas.fidelity.wording import estimate_text, headline, regions, seconds_text
-from nas.proxies.rank_agreement import Estimate
 from nas.report.fidelity_page import render_fidelity
 from nas.space import SearchSpace
 

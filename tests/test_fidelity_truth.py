@@ -10,7 +10,7 @@ import pytest
 
 from nas.arch import Arch
 from nas.errors import NasError
-from nas.proxies.truth import read_truth
+from nas.fidelity.truth import read_truth
 from nas.space import SearchSpace
 
 SPACE = SearchSpace.load("tiny")

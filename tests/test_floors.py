@@ -99,7 +99,7 @@ PLAIN = {
     "nas.proxies.guided.regression",
     "nas.proxies.guided.stages",
     "nas.proxies.guided.tuning",
-    "nas.proxies.rank_agreement",
+    "nas.fidelity.rank_agreement",
     "nas.proxies.surrogate",
     "nas.proxies.surrogate_file",
     "nas.report",
@@ -165,7 +165,7 @@ FITTED = {
     "nas.latency.timed_blocks",
     "nas.proxies.accuracy_data",
     "nas.proxies.fit_surrogate",
-    "nas.proxies.truth",
+    "nas.fidelity.truth",
     "nas.proxies.tuning",
 }
 """Beside it: what fits the shipped models to data sets, with scipy and pandas."""

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
-from nas.proxies.rank_agreement import (
+from nas.fidelity.rank_agreement import (
     STATISTICS,
     Estimate,
     kendall,
@@ -55,7 +55,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = series(3)
     weights = resamples(40, 5, seed=0)
     whole = kendall(x, y, weights)
-    monkeypatch.setattr("nas.proxies.rank_agreement._BLOCK", 7)
+    monkeypatch.setattr("nas.fidelity.rank_agreement._BLOCK", 7)
     assert kendall(x, y, weights) == pytest.approx(whole)
 
 

@@ -30,9 +30,9 @@ from nas.fidelity.selection import (
 )
 from nas.fidelity.settings import MAX_NETWORKS, N_TRAINED, SPACE, FidelitySettings
 from nas.fidelity.trained import FIRST_SEED, train_truth
+from nas.fidelity.truth import BENCH, Truth, read_truth
 from nas.latency.hardware_tables import hardware_table, named_table
 from nas.latency.table import LatencyTable
-from nas.proxies.truth import BENCH, Truth, read_truth
 from nas.report.fidelity_page import render_fidelity
 from nas.search.records import Proxy
 from nas.showing_steps import showing_steps

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.proxies.rank_agreement import (
+from nas.fidelity.rank_agreement import (
     STATISTICS,
     Array,
     Estimate,

@@ -11,8 +11,8 @@ import numpy as np
 
 from nas.cost import count_macs, count_params
 from nas.fidelity.figures import Figures, Region, Repeatability, Scores
+from nas.fidelity.rank_agreement import CONFIDENCE, TOP_SHARE, Array, Estimate, resamples
 from nas.fidelity.selection import Selection
-from nas.proxies.rank_agreement import CONFIDENCE, TOP_SHARE, Array, Estimate, resamples
 from nas.results import environment
 from nas.text import write_text
 

@@ -12,11 +12,11 @@ from nas.cost import count_macs, count_params
 from nas.errors import NasError
 from nas.fidelity.answers import Answers, answers_of
 from nas.fidelity.figures import Scores
+from nas.fidelity.rank_agreement import Array
 from nas.fidelity.teaching import MIN_TESTED, Teachable, scores_when_taught
 from nas.fidelity.trained import Trained
 from nas.latency.table import LatencyTable
 from nas.objective import Reward
-from nas.proxies.rank_agreement import Array
 from nas.search.records import Learner, Proxy, Target
 from nas.space import SearchSpace
 from nas.steps import OnStep

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from nas.arch import Arch
 from nas.fidelity.answers import answers_of
 from nas.fidelity.figures import Scores
-from nas.proxies.rank_agreement import Array
+from nas.fidelity.rank_agreement import Array
 from nas.search.records import Proxy
 from nas.steps import OnStep
 

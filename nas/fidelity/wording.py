@@ -4,7 +4,7 @@ from math import isfinite
 
 from nas.fidelity.figures import Region, Repeatability
 from nas.fidelity.judgement import Judgement
-from nas.proxies.rank_agreement import CONFIDENCE, TOP_SHARE, Estimate
+from nas.fidelity.rank_agreement import CONFIDENCE, TOP_SHARE, Estimate
 from nas.report.figures import NONE, signed
 
 STATISTICS = {

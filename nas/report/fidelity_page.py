@@ -5,6 +5,7 @@ from math import isfinite
 
 from nas.fidelity.figures import Figures, Region
 from nas.fidelity.judgement import Judgement
+from nas.fidelity.rank_agreement import Estimate
 from nas.fidelity.wording import (
     INTERVALS,
     STATISTICS,
@@ -15,7 +16,6 @@ from nas.fidelity.wording import (
     repeatability_text,
     seconds_text,
 )
-from nas.proxies.rank_agreement import Estimate
 from nas.report.document import document
 from nas.report.fidelity_scatter import Point, draw_fidelity_scatter
 from nas.report.figures import MEGA, NONE, mega_text, ms_text

@@ -2,37 +2,32 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.arch import Arch
 from nas.errors import NasError
 from nas.latency.table import LatencyTable
-from nas.proxies.features import Array
 from nas.proxies.guided.regression import LEAST_LABELS, GuidedRegression
 from nas.space import SearchSpace
 from nas.training.conditions import TrainingError
 
 if TYPE_CHECKING:
-    from nas.search.records import Target
-
-
-class Trainer(Protocol):
-    """Trains networks, and pays for none twice."""
-
-    def predict(self, archs: Sequence[Arch]) -> tuple[Array, Array]:
-        """Return top-1 in percent of each trained network, and its standard deviation."""
+    from nas.search.records import Proxy, Target
 
 
 @dataclass(kw_only=True)
 class Lesson:
-    """The trainings of one space: `top1` in percent by key, and why the last failed."""
+    """The trainings of one space: `top1` in percent by key, and why the last failed.
+
+    `trainer` trains what it is asked about, and pays for no network twice.
+    """
 
     space: SearchSpace
     targets: list["Target"]
     table: LatencyTable
-    trainer: Trainer
+    trainer: "Proxy"
     on_trained: Callable[[int], None]
     archs: dict[str, Arch] = field(default_factory=dict)
     top1: dict[str, float] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from nas.proxies.features import Array
 from nas.proxies.guided.candidates import candidates_of
 from nas.proxies.guided.choice import choose
 from nas.proxies.guided.favourites import favourites
-from nas.proxies.guided.lesson import Lesson, Trainer
+from nas.proxies.guided.lesson import Lesson
 from nas.proxies.guided.regression import LEAST_LABELS, GuidedRegression
 from nas.proxies.short_train import ShortTrain
 from nas.space import SearchSpace
@@ -25,7 +25,7 @@ from nas.training.recipe import Recipe
 from nas.training.required import recipe_of, required_data
 
 if TYPE_CHECKING:
-    from nas.search.records import Target
+    from nas.search.records import Proxy, Target
 
 
 class Guided:
@@ -66,7 +66,7 @@ class Guided:
         folder: str | Path = "runs/trained",
         device: str = "auto",
         threads: int | None = 1,
-        trainer: Trainer | None = None,
+        trainer: "Proxy | None" = None,
     ) -> None:
         self.n_train = integer(n_train, "n_train", 2 * LEAST_LABELS, 5000)
         self.rounds = integer(rounds, "rounds", 0, 1000)
@@ -148,7 +148,7 @@ class Guided:
             means[is_alien] = stds[is_alien] = np.nan
         return means, stds
 
-    def _short_train(self) -> Trainer:
+    def _short_train(self) -> ShortTrain:
         data = required_data(self._data, "guided")
         return ShortTrain(data, self._recipe, **self._training)
 
