@@ -21,14 +21,14 @@ SIZES = {
     "mnasnet": 104_485_552_128,
     "mobilenet_v3_large": 17_832_200_896_512,
     "mobilenet_v3_small": 27_088_846_848,
-    "small_images": 1_990_656,
+    "small_images": 13_436_928,
     "tiny": 73_728,
 }
 N_LAYERS = {
     "mnasnet": 171,
     "mobilenet_v3_large": 292,
     "mobilenet_v3_small": 212,
-    "small_images": 269,
+    "small_images": 702,
     "tiny": 116,
 }
 FOLDERS = ("conf", "search_spaces", "latency_tables")
