@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from test_supernet_training import DATA, stripes
 
 from nas.arch import Arch
 from nas.errors import NasError
 from nas.latency.table import LatencyTable
-from nas.network.build import build
+from nas.network.checkpoint import Checkpoint
 from nas.objective import Reward
 from nas.paths import find
 from nas.proxies.supernet import SupernetProxy
@@ -126,8 +125,9 @@ def test_no_network_is_judged_twice(
 def test_saved_weights_are_those_of_the_network(trained: SupernetProxy, tmp_path: Path) -> None:
     arch = SPACE.random(3)
     trained.save_weights(arch, tmp_path / "start.safetensors")
-    network = build(Recipe(**RECIPE).network(arch, 2, 8)).eval()
-    network.load_state_dict(load_file(tmp_path / "start.safetensors"))
+    checkpoint = Checkpoint.load(tmp_path / "start.safetensors")
+    assert checkpoint.arch.key() == Recipe(**RECIPE).network(arch, 2, 8).key()
+    network = checkpoint.network()
     images = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(network(images), trained.network(arch)(images))
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
 
 from nas.arch import Arch
 from nas.data.images import ImageData
@@ -179,17 +178,16 @@ class SupernetProxy:
             return judge.network(arch)
 
     def save_weights(self, arch: Arch, path: str | Path) -> None:
-        """Write the weights of `network(arch)` as safetensors: what a retraining starts from.
+        """Write `network(arch)` as a checkpoint: what a retraining starts from.
 
         Raises:
             NasError: no space that was prepared holds the arch, or the file cannot be written.
         """
-        state = self.network(arch).state_dict()
-        content = {name: one.cpu().contiguous() for name, one in state.items()}
-        try:
-            Path(path).write_bytes(save(content, {"arch": arch.key()}))
-        except OSError as error:
-            raise NasError(f"{path} cannot be written: {error}. Choose another path.") from error
+        weights = self.network(arch).state_dict()
+        batches = next(judge.batches for judge in self._judges if judge.supernet.holds(arch))
+        classes = self.data.classes
+        adapted = self.recipe.network(arch, len(classes), self.data.size)
+        batches.checkpoint(adapted, weights, classes).save(path)
 
     def file_of(self, space: SearchSpace) -> Path:
         """Return the checkpoint of a space; its name follows from all that the weights do."""

@@ -1,15 +1,17 @@
 """Feed a data set to a network: whole batches, resized, augmented and normalised on the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from nas.arch import Arch
 from nas.data.augment import resize, shift_and_mirror
 from nas.data.images import ImageData, Images
 from nas.errors import NasError, shown
+from nas.network.checkpoint import Checkpoint
 from nas.training.recipe import Recipe
 
 SHIFT = 1 / 8
@@ -144,6 +146,21 @@ class Batches:
         floats = resize(pixels, self.size).to(torch.float32)
         return torch.addcmul(self.offset, floats, self.scale).contiguous(
             memory_format=torch.channels_last
+        )
+
+    def checkpoint(
+        self, arch: Arch, weights: Mapping[str, Tensor], classes: Sequence[str]
+    ) -> Checkpoint:
+        """Return the checkpoint of a network that takes its images as they are given here."""
+        channels = arch.layers[0].in_channels
+        std = 1 / (255 * self.scale.flatten().cpu())
+        mean = -self.offset.flatten().cpu() * std
+        return Checkpoint(
+            arch=arch,
+            weights=weights,
+            classes=tuple(classes),
+            mean=tuple(mean.expand(channels).tolist()),
+            std=tuple(std.expand(channels).tolist()),
         )
 
 

@@ -1,17 +1,15 @@
 """The state of a supernet's training on disk: safetensors, whole or not at all."""
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
 from nas.errors import NasError
+from nas.network.checkpoint import write_tensors
 from nas.network.supernet.supernet import Supernet
 
 VERSION = "1"
@@ -42,20 +40,13 @@ class SupernetCheckpoint:
                     tensors[f"{_OPTIMIZER}{number}.{name}"] = one
         content = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
         facts = {"version": VERSION, "identity": self.identity, "n_done": str(n_done)}
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.draft")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
-                file.write(save(content, facts))
-                os.fsync(file.fileno())
-            draft.replace(self.path)
         except OSError as error:
             raise NasError(
-                f"{self.path} cannot be written: {error}. Make room or choose another folder."
+                f"{self.path.parent} cannot be written: {error.strerror}. Choose another folder."
             ) from error
-        finally:
-            with suppress(OSError):
-                draft.unlink()
+        write_tensors(self.path, content, facts)
 
     def load(self, supernet: Supernet, optimizer: Optimizer | None = None) -> int:
         """Fill in what the file holds and return the steps done: 0 where there is no file.

@@ -1,0 +1,135 @@
+"""Trained weights in a file: safetensors, with all that is needed to use them beside them."""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from nas.arch import Arch, Layer
+from nas.errors import NasError
+from nas.network.build import Network, build
+
+VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A network's weights, and what its user must know.
+
+    `weights` are the `state_dict` of `build(arch)`. `classes` are the names of the logits, in
+    their order. Images are divided by 255; `mean` and `std`, a number a channel of the first
+    layer, are taken off and divided by after that.
+    """
+
+    arch: Arch
+    weights: Mapping[str, Tensor]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def network(self) -> Network:
+        """Return the network with these weights, ready to be used (`eval`).
+
+        Raises:
+            NasError: the weights are not those of the arch.
+        """
+        network = build(self.arch)
+        try:
+            network.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise NasError(
+                f"these weights do not fit {self.arch.name}: {reason}. Choose the checkpoint of "
+                "this network."
+            ) from error
+        network.eval()
+        return network
+
+    def save(self, path: str | Path) -> None:
+        """Write the file whole; an interrupted or failed write leaves the old one.
+
+        Raises:
+            NasError: the folder is missing or not writable, or the disk is full.
+        """
+        arch = {
+            "name": self.arch.name,
+            "scaling": self.arch.scaling,
+            "layers": [str(layer) for layer in self.arch.layers],
+        }
+        facts = {
+            "version": VERSION,
+            "arch": json.dumps(arch),
+            "classes": json.dumps(self.classes),
+            "mean": json.dumps(self.mean),
+            "std": json.dumps(self.std),
+        }
+        tensors = {name: one.detach().cpu().contiguous() for name, one in self.weights.items()}
+        write_tensors(Path(path), tensors, facts)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a file that `save` wrote.
+
+        Raises:
+            NasError: the file is missing, damaged or none of these, or a weight is no number.
+        """
+        path = Path(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts: dict[str, str] = file.metadata() or {}
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if facts.get("version") != VERSION:
+                raise NasError(
+                    f"{path} must be a checkpoint of version {VERSION}, but says "
+                    f"{facts.get('version')}. Choose a file that nas.train wrote."
+                )
+            found = cls(
+                arch=_arch_of(json.loads(facts["arch"])),
+                weights=weights,
+                classes=tuple(map(str, json.loads(facts["classes"]))),
+                mean=tuple(map(float, json.loads(facts["mean"]))),
+                std=tuple(map(float, json.loads(facts["std"]))),
+            )
+        except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise NasError(
+                f"{path} must be a checkpoint that nas.train wrote, but cannot be read: {reason}. "
+                "Check the path, or train again."
+            ) from error
+        for name, one in weights.items():
+            if one.is_floating_point() and not bool(one.isfinite().all()):
+                raise NasError(f"{path} holds no numbers in {name}. Choose an earlier checkpoint.")
+        return found
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
+    """Write safetensors whole; an interrupted or failed write leaves the old file.
+
+    Raises:
+        NasError: the folder is missing or not writable, or the disk is full.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(save(tensors, facts))
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise NasError(
+            f"{path} cannot be written: {error}. Make room or choose another folder."
+        ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def _arch_of(content: Any) -> Arch:
+    layers = tuple(Layer.parse(line) for line in content["layers"])
+    return Arch(name=content["name"], layers=layers, scaling=content["scaling"])
