@@ -60,7 +60,8 @@ def _widths(
         return out
     mid = in_channels * layer.mid_channels / layer.in_channels
     mid_channels = make_divisible(mid) if scaling == "mobilenet_v3" else max(1, round(mid))
-    return {**out, "mid_channels": mid_channels, "se": _squeeze(layer, in_channels, mid_channels)}
+    se = squeeze_width(layer, in_channels, mid_channels)
+    return {**out, "mid_channels": mid_channels, "se": se}
 
 
 def _out_channels(channels: int, width: float, scaling: str, is_last_conv: bool) -> int:
@@ -73,7 +74,11 @@ def _out_channels(channels: int, width: float, scaling: str, is_last_conv: bool)
     return make_divisible(channels * width)
 
 
-def _squeeze(layer: "Layer", in_channels: int, mid_channels: int) -> int:
+def squeeze_width(layer: "Layer", in_channels: int, mid_channels: int) -> int:
+    """Return the squeeze channels that a block has with other widths: its ratio is kept.
+
+    That is to the expansion where it is a rounded quarter of that, and else to the block's input.
+    """
     if not layer.se:
         return 0
     if layer.se == make_divisible(layer.mid_channels / 4):

@@ -109,7 +109,7 @@ PLAIN = {
     "nas.report.comparison",
     "nas.report.document",
     "nas.report.fidelity_page",
-    "nas.report.fidelity_scatter",
+    "nas.report.marked_scatter",
     "nas.report.figures",
     "nas.report.labels",
     "nas.report.legend",
