@@ -211,5 +211,5 @@ def _halved(layer: Layer, *, is_first: bool, halves_middle: bool) -> Layer:
     if layer.op != "mbconv" or not halves_middle:
         return replace(layer, in_channels=ins, out_channels=outs)
     mids = make_divisible(layer.mid_channels / 2)
-    squeeze = scaled_squeeze(layer, ins, mids)
+    squeeze = scaled_squeeze(layer, ins, mids, outs)
     return replace(layer, in_channels=ins, mid_channels=mids, out_channels=outs, se=squeeze)

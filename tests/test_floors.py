@@ -14,6 +14,7 @@ from nas.paths import PACKAGE
 
 PLAIN = {
     "nas",
+    "nas.ablation",
     "nas.arch",
     "nas.backbone",
     "nas.baselines",
@@ -72,6 +73,7 @@ PLAIN = {
     "nas.latency.hardware_tables",
     "nas.latency.hswish",
     "nas.latency.modelled",
+    "nas.latency.network_options",
     "nas.latency.pairs",
     "nas.latency.raw_times",
     "nas.latency.readings",
@@ -120,6 +122,7 @@ PLAIN = {
     "nas.report.page",
     "nas.report.plot_frame",
     "nas.report.scatter",
+    "nas.report.shares",
     "nas.report.stages",
     "nas.report.study",
     "nas.report.summary",
@@ -260,6 +263,7 @@ COMMANDS = {
     "nas.latency.fit",
     "nas.latency.predict",
     "nas.proxies.fit",
+    "nas.report.__main__",
     "nas.search.__main__",
 }
 """The highest floor: the command line."""
