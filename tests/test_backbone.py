@@ -1,5 +1,8 @@
 """Backbones: maps against the network's own layers, counts against hooks, errors by their text."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from nas.arch import Arch, Layer
 from nas.backbone import Backbone, reduced_tail, stage_ends
 from nas.cost import count_params
 from nas.errors import NasError
+from nas.latency.runtimes.graph import steps_of
 from nas.network.blocks import MBConv
 from nas.network.build import Network, build
 from nas.network.checkpoint import Checkpoint
@@ -258,3 +262,32 @@ def test_a_network_without_any_usual_stride_says_what_it_has() -> None:
     arch = Arch(name="flat", layers=tuple(map(Layer.parse, lines)))
     with pytest.raises(NasError, match="flat has no layer of any of 4, 8, 16 and 32"):
         build(arch, features_only=True)
+
+
+@pytest.mark.slow
+def test_the_docs_run(tmp_path: Path) -> None:
+    checkpoint_of(SearchSpace.load("mobilenet_v3_small").random(0)).save(
+        tmp_path / "best.safetensors"
+    )
+    text = (Path(__file__).parents[1] / "docs/backbone.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:4] == [
+        "(1, 24, 56, 80) 24 4",
+        "(1, 40, 28, 40) 40 8",
+        "(1, 112, 14, 20) 112 16",
+        "(1, 960, 7, 10) 960 32",
+    ]
+
+
+def test_writers_of_files_refuse_spread_kernels() -> None:
+    features = checkpoint_of(small("mobilenet_v2")).features(output_stride=8)
+    with pytest.raises(NasError, match=r"must have dilation 1 .* Build the backbone without"):
+        steps_of(features.layers, torch.randn(1, 3, 64, 64))

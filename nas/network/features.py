@@ -36,8 +36,8 @@ class Features(nn.Module):
         if last.is_expansion:
             kept[-1] = _expansion_alone(kept[-1])
         self.layers = nn.Sequential(*kept)
-        self._ends = {tap.layer for tap in backbone.taps if not tap.is_expansion}
         self._expansions = {tap.layer for tap in backbone.taps[:-1] if tap.is_expansion}
+        self._ends = {tap.layer for tap in backbone.taps} - self._expansions
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images (N, channels, H, W) of any size to maps (N, C, ceil(H / r), ceil(W / r))."""
@@ -46,21 +46,17 @@ class Features(nn.Module):
         for number, layer in enumerate(self.layers):
             if number in self._expansions:
                 assert isinstance(layer, MBConv)
-                expanded = layer.body.get_submodule("expand")(x)
-                maps.append(expanded)
-                x = _after_expansion(layer, x, expanded)
+                # A block that leaves a stride has no residual: it is its body.
+                expand, *rest = layer.body
+                x = expand(x)
+                maps.append(x)
+                for part in rest:
+                    x = part(x)
             else:
                 x = layer(x)
             if number in self._ends:
                 maps.append(x)
-        return maps if len(maps) == len(self.channels) else [*maps, x]
-
-
-def _after_expansion(layer: MBConv, x: Tensor, expanded: Tensor) -> Tensor:
-    y = expanded
-    for part in list(layer.body)[1:]:
-        y = part(y)
-    return x + y if layer.residual else y
+        return maps
 
 
 def _spread(module: nn.Module, layer: Layer, dilation: int) -> None:
