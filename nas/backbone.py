@@ -139,15 +139,14 @@ def _wanted(arch: Arch, ends: dict[int, int], strides: Sequence[int] | None) -> 
         if not found:
             raise _missing(arch, ends, "any of 4, 8, 16 and 32")
         return found
-    wanted = sorted(set(strides))
-    if not wanted or len(wanted) != len(strides):
+    if not strides or len(set(strides)) != len(strides):
         raise NasError(
             f"strides must name at least one stride and none twice, but are {shown(strides)}."
         )
-    for stride in wanted:
+    for stride in strides:
         if stride not in ends:
             raise _missing(arch, ends, f"stride {shown(stride)}")
-    return wanted
+    return sorted(strides)
 
 
 def _missing(arch: Arch, ends: dict[int, int], what: str) -> NasError:

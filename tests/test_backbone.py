@@ -247,6 +247,7 @@ def test_gradients_reach_every_weight() -> None:
         ({"strides": (8, 64)}, "has no layer of stride 64. It has strides 2, 4, 8, 16, 32"),
         ({"strides": ()}, "strides must name at least one stride and none twice"),
         ({"strides": (8, 8)}, "none twice"),
+        ({"strides": (8, "16")}, "has no layer of stride '16'"),
         ({"output_stride": 3}, "has no layer of output_stride=3. It has strides 2, 4"),
         ({"num_classes": 5}, "features have no classes"),
         ({"features_only": False, "strides": (8,)}, "Add features_only=True"),

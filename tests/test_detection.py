@@ -19,6 +19,7 @@ from nas.network.detection.boxes import decode, encode, overlaps, suppress
 from nas.network.detection.loss import Target, match, multibox_loss
 from nas.network.detection.ssdlite import SSDLite, SSDLiteHead
 from nas.network.features import Features
+from nas.network.lraspp import LRASPP
 from nas.space import SearchSpace
 
 GRID = 12
@@ -138,6 +139,18 @@ def test_loss_by_hand() -> None:
     losses = sorted(-float(one[0]) for one in functional.log_softmax(scores[0], 1))
     alone = float(multibox_loss(scores, offsets, anchors, [empty]))
     assert alone == pytest.approx(sum(losses[-3:]))
+
+
+def test_loss_is_of_full_precision() -> None:
+    torch.manual_seed(0)
+    scenes = made_scenes(2, 48, 64, seed=1)
+    anchors = Anchors.of_ssd(2).boxes([(6, 8), (3, 4)])
+    scores, offsets = torch.randn(2, len(anchors), 3), torch.randn(2, len(anchors), 4)
+    halves = scores.bfloat16(), offsets.bfloat16()
+    loss = multibox_loss(*halves, anchors, scenes.targets)
+    assert loss.dtype == torch.float32
+    full = multibox_loss(halves[0].float(), halves[1].float(), anchors, scenes.targets)
+    assert float(loss) == float(full) > 0
 
 
 def test_anchors_by_hand() -> None:
@@ -269,6 +282,18 @@ def test_training_finds_the_rectangles() -> None:
             n_boxes += 1
             n_found += len(own_boxes) > 0 and bool((overlaps(box[None], own_boxes) > 0.5).any())
     assert n_found > 0.6 * n_boxes
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_detector_and_segmenter_can_be_exported() -> None:
+    arch = SearchSpace.load("tiny").random(4)
+    features = build(arch, features_only=True, strides=(4, 8), output_stride=4, at_expansion=True)
+    images = torch.randn(1, 3, 49, 64)
+    for network in (small_detector().eval(), LRASPP(features, 3, filters=16).eval()):
+        exported = torch.export.export(network, (images,)).module()
+        for one, other in zip(exported(images), network(images), strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def test_detections_are_few_and_ordered() -> None:

@@ -1,7 +1,7 @@
 """SSD's loss: anchors matched to boxes, classes by cross-entropy, offsets by smooth L1."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -52,6 +52,10 @@ class Target:
             )
         return cls(boxes=boxes.float(), labels=labels.long())
 
+    def on(self, device: torch.device) -> Self:
+        """Return the target on a device."""
+        return replace(self, boxes=self.boxes.to(device), labels=self.labels.to(device))
+
 
 def match(anchors: Tensor, boxes: Tensor, min_overlap: float = MIN_OVERLAP) -> Tensor:
     """Return for each anchor (A, 4) the number of its box (B, 4), or -1: (A,).
@@ -87,6 +91,8 @@ def multibox_loss(
     """
     if len(targets) != len(scores):
         raise NasError(f"{len(scores)} images need as many targets, but got {len(targets)}.")
+    scores, offsets = scores.float(), offsets.float()  # they may be of lower precision
+    targets = [target.on(anchors.device) for target in targets]
     owners = torch.stack([match(anchors, target.boxes) for target in targets])
     is_box = owners != NO_BOX
     classes = torch.full_like(owners, BACKGROUND)
