@@ -11,6 +11,7 @@ from nas.arch import Arch, Layer
 from nas.cost import count_macs, count_params, peak_memory_bytes
 from nas.errors import NasError
 from nas.latency.cost_model import CostModel
+from nas.latency.features import priced_ops
 from nas.network.build import build
 from nas.space import SearchSpace
 
@@ -126,6 +127,16 @@ def test_modelled_prices_follow_what_is_done(name: str) -> None:
     # Fewer channels are gated after the projection; more pixels before a strided depthwise.
     assert ms(ablated(LARGE, ["no_se"])) < ms(ablated(LARGE, ["se_after_projection"])) < ms(LARGE)
     assert ms(LARGE) <= ms(ablated(LARGE, ["se_before_depthwise"])) < 1.2 * ms(LARGE)
+
+
+@pytest.mark.parametrize("name", ["pixel_cpu", "pixel4_cpu", "pixel6_cpu"])
+def test_a_moved_squeeze_costs_more_by_what_it_does_more(name: str) -> None:
+    model = CostModel.load(name)
+    for layer in (one for one in LARGE.layers if one.se):
+        moved = replace(layer, se_at="expansion")
+        more = model.predict_ms(moved) - model.predict_ms(layer)
+        terms = model.terms_ms([priced_ops(moved), priced_ops(layer)])
+        assert more == pytest.approx(terms[0] - terms[1], abs=1e-9)
 
 
 def test_options_choose_a_network() -> None:
