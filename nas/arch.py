@@ -16,8 +16,10 @@ from nas.text import check_keys, integer, read_yaml, short_text, write_text
 
 ACT_WORDS = {"relu": "re", "relu6": "r6", "hswish": "hs", "none": "none"}
 OP_WORDS = {"conv": "conv", "separable": "sep", "mbconv": "mb", "head": "head"}
+SE_WORDS = {"expansion": "seexp", "depthwise": "", "projection": "seproj"}
 _OP_NUMBERS = {op: number for number, op in enumerate(OP_WORDS)}
 _ACT_NUMBERS = {act: number for number, act in enumerate(ACT_WORDS)}
+_SE_NUMBERS = {place: number for number, place in enumerate(SE_WORDS)}
 MAX_LAYERS = 1000
 MAX_CHANNELS = 65536
 SUFFIX = ".yaml"
@@ -38,7 +40,9 @@ class Layer:
     `size` is the input's height and width in pixels, `se` the squeeze channels (0: none).
     `residual` adds the input where stride is 1 and the channels agree; elsewhere it is stored as
     False, so that equal layers are equal. `linear` leaves the projection of an mbconv without
-    activation, and is stored as True where there is none to leave out.
+    activation, and is stored as True where there is none to leave out. `se_at` names the
+    convolution that squeeze-and-excite follows: the depthwise one, and stored so where there is
+    no `se`; the expansion; or the projection, before the residual addition.
     """
 
     op: str
@@ -52,6 +56,7 @@ class Layer:
     act: str = "none"
     residual: bool = True
     linear: bool = True
+    se_at: str = "depthwise"
     # Tables are looked up by layer thousands of times a second; the hash is made once, of integers
     # alone, so that it also holds in another process.
     _hash: int = field(init=False, repr=False, compare=False)
@@ -61,6 +66,8 @@ class Layer:
             raise unknown("op", self.op, OP_WORDS)
         if self.act not in ACT_WORDS:
             raise unknown("activation", self.act, ACT_WORDS)
+        if self.se_at not in SE_WORDS:
+            raise unknown("se_at", self.se_at, SE_WORDS)
         for name, least, most in _BOUNDS:
             integer(getattr(self, name), f"{name} of a layer {self.op}", least, most)
         _check_unused(self)
@@ -68,9 +75,14 @@ class Layer:
             object.__setattr__(self, "residual", False)
         if self.act == "none":
             object.__setattr__(self, "linear", True)
-        words = (_OP_NUMBERS[self.op], _ACT_NUMBERS[self.act], self.residual, self.linear)
+        if not self.se:
+            object.__setattr__(self, "se_at", "depthwise")
+        words = (_OP_NUMBERS[self.op], _ACT_NUMBERS[self.act], _SE_NUMBERS[self.se_at])
+        flags = (self.residual, self.linear)
         sizes = (self.size, self.in_channels, self.mid_channels, self.out_channels)
-        object.__setattr__(self, "_hash", hash((words, sizes, self.kernel, self.stride, self.se)))
+        object.__setattr__(
+            self, "_hash", hash((words, flags, sizes, self.kernel, self.stride, self.se))
+        )
 
     def __hash__(self) -> int:
         return self._hash
@@ -133,6 +145,7 @@ def _text_of(layer: Layer) -> str:
     words = [OP_WORDS[layer.op], f"k{layer.kernel}", ">".join(str(c) for c in channels if c)]
     words += [f"s{layer.stride}"]
     words += [f"se{layer.se}"] if layer.se else []
+    words += [SE_WORDS[layer.se_at]] if SE_WORDS[layer.se_at] else []
     words += [] if layer.op == "head" and not layer.mid_channels else [ACT_WORDS[layer.act]]
     words += ["nores"] if layer.is_residual_possible and not layer.residual else []
     words += [] if layer.linear else ["nonlinear"]
@@ -143,7 +156,11 @@ def _text_of(layer: Layer) -> str:
 
 _ACTS = {word: act for act, word in ACT_WORDS.items()}
 _OPS = {word: op for op, word in OP_WORDS.items()}
-_FLAGS = {"nores": ("residual", False), "nonlinear": ("linear", False)}
+_FLAGS = {
+    "nores": ("residual", False),
+    "nonlinear": ("linear", False),
+    **{word: ("se_at", place) for place, word in SE_WORDS.items() if word},
+}
 _NUMBERS = {"k": "kernel", "s": "stride", "se": "se", "@": "size"}
 _FORM = "write it like `mb k5 24>72>40 s2 se24 re @56`"
 

@@ -46,7 +46,7 @@ def _params(layer: Layer) -> int:
 def _peak_elements(layer: Layer) -> int:
     ops = ops_of(layer)
     block_input = ops[0].in_elements
-    gated = layer.out_size**2 * layer.mid_channels
+    gated = max((op.in_elements for op in ops if op.kind == "gate"), default=0)
     return max(
         _alive(op) + _held(op, is_first=op is ops[0], layer=layer, held=(block_input, gated))
         for op in ops

@@ -77,20 +77,28 @@ def _mbconv(layer: Layer) -> tuple[Op, ...]:
     ops = []
     if mid != layer.in_channels:
         ops.append(_pointwise(layer.size, layer.in_channels, mid, layer.act))
+    ops += _gating(layer, "expansion", layer.size, mid)
     ops.append(_convolution(layer, "depthwise", mid, mid, layer.act))
-    if layer.se:
-        ops += [
-            Op(kind="pool", size=end, out_size=1, in_channels=mid, out_channels=mid),
-            _linear(mid, layer.se, "relu"),
-            _linear(layer.se, mid, "hsigmoid"),
-            Op(kind="gate", size=end, out_size=end, in_channels=mid, out_channels=mid),
-        ]
+    ops += _gating(layer, "depthwise", end, mid)
     last_act = "none" if layer.linear else layer.act
     ops.append(_pointwise(end, mid, layer.out_channels, last_act))
+    ops += _gating(layer, "projection", end, layer.out_channels)
     if layer.residual:
         out = layer.out_channels
         ops.append(Op(kind="add", size=end, out_size=end, in_channels=out, out_channels=out))
     return tuple(ops)
+
+
+def _gating(layer: Layer, place: str, size: int, channels: int) -> tuple[Op, ...]:
+    """Return squeeze-and-excite on a map of that size, where the layer has it there."""
+    if not layer.se or layer.se_at != place:
+        return ()
+    return (
+        Op(kind="pool", size=size, out_size=1, in_channels=channels, out_channels=channels),
+        _linear(channels, layer.se, "relu"),
+        _linear(layer.se, channels, "hsigmoid"),
+        Op(kind="gate", size=size, out_size=size, in_channels=channels, out_channels=channels),
+    )
 
 
 def _head(layer: Layer) -> tuple[Op, ...]:

@@ -60,8 +60,8 @@ def _widths(
         return out
     mid = in_channels * layer.mid_channels / layer.in_channels
     mid_channels = make_divisible(mid) if scaling == "mobilenet_v3" else max(1, round(mid))
-    se = squeeze_width(layer, in_channels, mid_channels)
-    return {**out, "mid_channels": mid_channels, "se": se}
+    squeeze = scaled_squeeze(layer, in_channels, mid_channels, out["out_channels"])
+    return {**out, "mid_channels": mid_channels, "se": squeeze}
 
 
 def _out_channels(channels: int, width: float, scaling: str, is_last_conv: bool) -> int:
@@ -74,15 +74,16 @@ def _out_channels(channels: int, width: float, scaling: str, is_last_conv: bool)
     return make_divisible(channels * width)
 
 
-def squeeze_width(layer: "Layer", in_channels: int, mid_channels: int) -> int:
-    """Return the squeeze channels that a block has with other widths: its ratio is kept.
-
-    That is to the expansion where it is a rounded quarter of that, and else to the block's input.
-    """
+def scaled_squeeze(layer: "Layer", in_channels: int, mid_channels: int, out_channels: int) -> int:
+    """Return a block's squeeze channels for other widths, by the rule that gave it its own."""
     if not layer.se:
         return 0
-    if layer.se == make_divisible(layer.mid_channels / 4):
-        return make_divisible(mid_channels / 4)
+    is_late = layer.se_at == "projection"
+    gated, new_gated = (
+        (layer.out_channels, out_channels) if is_late else (layer.mid_channels, mid_channels)
+    )
+    if layer.se == make_divisible(gated / 4):
+        return make_divisible(new_gated / 4)
     return max(1, int(in_channels * layer.se / layer.in_channels))
 
 

@@ -219,6 +219,15 @@ def test_the_command_writes_what_came_of_it(enter: Enter, tmp_path: Path) -> Non
             "measure=true needs a device",
         ),
         (
+            [
+                "arch=mobilenet_v3_large",
+                "+hardware=pixel_cpu",
+                "target_ms=33",
+                "proxy=zero_cost",
+            ],
+            "proxy zero_cost learns a search space first",
+        ),
+        (
             ["checkpoint=none.safetensors", "+hardware=pixel_cpu", "target_ms=30"],
             "there is no data",
         ),

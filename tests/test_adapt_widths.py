@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from nas.ablation import ablated
 from nas.adapt.crop import cropped
 from nas.adapt.widths import Width, smallest, widths
 from nas.arch import Arch, Layer
@@ -19,8 +20,8 @@ SMALL = Arch.load("mobilenet_v3_small").scaled(1, 32).with_num_classes(5)
 NETWORKS = [
     SMALL,
     Arch.load("mobilenet_v2").scaled(0.5, 32).with_num_classes(5),
-    Arch.load("mnasnet_a1").scaled(0.5, 32).with_num_classes(5),
-    *(SearchSpace.load("small_images").random(seed) for seed in range(3)),
+    ablated(SMALL, ["se_after_projection"]),
+    *(SearchSpace.load("small_images").random(seed) for seed in range(2)),
 ]
 
 
@@ -76,15 +77,20 @@ def changed(before: Arch, after: Arch) -> dict[int, str]:
 
 @pytest.mark.parametrize("arch", NETWORKS, ids=lambda arch: arch.key())
 def test_every_cut_keeps_the_kind_of_every_layer_and_saves_work(arch: Arch) -> None:
+    names = names_of(arch)
     for width in widths(arch):
         for channels in width.smaller:
             if width.is_kept_apart(arch, channels):
                 cut = width.cut(arch, channels)
-                names = build(cut).state_dict().keys()
-                assert names == build(arch).state_dict().keys(), width
+                assert names_of(cut) == names, width
                 assert count_macs(cut) < count_macs(arch)
                 assert [one.residual for one in cut.layers] == [one.residual for one in arch.layers]
                 break
+
+
+def names_of(arch: Arch) -> list[str]:
+    with torch.device("meta"):
+        return list(build(arch).state_dict())
 
 
 def test_a_width_that_would_take_an_expansion_away_is_not_kept_apart() -> None:
@@ -105,7 +111,7 @@ def test_channels_that_say_nothing_are_the_ones_that_go(arch: Arch) -> None:
     """A network in which some channels are dead computes the same without them."""
     checkpoint = checkpoint_of(arch)
     images = torch.randn(2, 3, arch.resolution, arch.resolution)
-    for width in widths(arch):
+    for width in list(widths(arch))[::3]:
         channels = next(iter(width.smaller), 0)
         if not channels or not width.is_kept_apart(arch, channels):
             continue

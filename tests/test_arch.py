@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.arch import ACT_WORDS, MAX_CHANNELS, Arch, Layer
+from nas.arch import ACT_WORDS, MAX_CHANNELS, SE_WORDS, Arch, Layer
 from nas.errors import NasError
 from nas.paths import names
 from nas.space import SearchSpace
@@ -47,6 +47,7 @@ def layers(draw: st.DrawFn) -> Layer:
         words["mid_channels"] = draw(CHANNELS)
         words["se"] = draw(st.just(0) | CHANNELS)
         words |= {name: draw(st.booleans()) for name in ("residual", "linear")}
+        words["se_at"] = draw(st.sampled_from(list(SE_WORDS)))
     return Layer(op=op, **words)
 
 
@@ -93,6 +94,15 @@ def test_residual_is_stored_where_it_is_possible() -> None:
 def test_linear_is_stored_where_there_is_an_activation() -> None:
     assert not Layer.parse("mb k3 16>48>16 s1 re nonlinear @16").linear
     assert Layer.parse("mb k3 16>48>16 s1 none nonlinear @16").linear
+
+
+def test_place_of_squeeze_is_stored_where_there_is_one() -> None:
+    block = Layer.parse("mb k3 16>48>16 s1 se8 re @16")
+    assert block.se_at == "depthwise"
+    assert str(replace(block, se_at="expansion")) == "mb k3 16>48>16 s1 se8 seexp re @16"
+    assert replace(block, se=0, se_at="projection") == replace(block, se=0)
+    with pytest.raises(NasError, match=r"unknown se_at 'depth'\. Did you mean depthwise"):
+        replace(block, se_at="depth")
 
 
 EQUAL = [
@@ -146,6 +156,7 @@ CHANGED = {
     "act": {1: "mb k3 16>48>16 s1 se8 r6 @16"},
     "residual": {1: "mb k3 16>48>16 s1 se8 nores re @16"},
     "linear": {1: "mb k3 16>48>16 s1 se8 re nonlinear @16"},
+    "se_at": {1: "mb k3 16>48>16 s1 se8 seproj re @16"},
 }
 
 

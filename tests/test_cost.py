@@ -239,6 +239,8 @@ def test_peak_memory_of_random_networks_as_simulated(name: str) -> None:
         ("mb k3 8>8>8 s1 re @16", (8 + 8 + 8) * 16**2),  # input, middle and output
         ("mb k3 8>32>64 s2 re @16", 32 * 16**2 + 8 * 16**2),  # the expansion
         ("mb k3 4>4>16 s1 se400 re @2", 4 * 2**2 + 4 + 400),  # the map waits for its gate
+        ("mb k3 8>8>64 s1 se400 seproj re @4", 64 * 4**2 + 64 + 400),
+        ("mb k3 4>64>4 s2 se400 seexp re @4", 64 * 4**2 + 64 + 400),
         ("head 64>128>10 re @4", 64 * 4**2 + 64),
     ],
 )

@@ -424,7 +424,10 @@ def test_a_full_disk_costs_nothing(tmp_path: Path) -> None:
         (["+hardware=raspberry_pi"], "hardware.connection.host=pi@raspberrypi.local"),
         (["+hardware=android_phone"], "benchmark_model"),
         ([], "hardware must be chosen. Known: .*host_cpu.*python -m nas.latency"),
-        (["+hardware=host_cpu", "width=0.5"], "width and resolution scale the network of arch="),
+        (
+            ["+hardware=host_cpu", "width=0.5"],
+            "width, resolution and ablate change the network of arch=",
+        ),
         (["+hardware=host_cpu", "table=a.txt"], "must be the path of a .csv file"),
     ],
 )

@@ -26,6 +26,8 @@ OPS = (
     "mb k3 16>48>16 s1 se8 nores r6 @16",
     "mb k3 16>48>16 s1 re nonlinear @16",
     "mb k7 16>48>16 s4 se8 none @17",
+    "mb k3 16>16>16 s1 se8 seexp re @9",
+    "mb k5 16>48>24 s2 se8 seproj hs @15",
     "head 16>10 @7",
     "head 16>32>10 hs @7",
     "head 16>32>10 none @1",
@@ -159,6 +161,26 @@ def test_block_by_hand() -> None:
         if name != "project":
             y = y * (y + 3).clamp(0, 6) / 6
     torch.testing.assert_close(module(x), y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("seexp", ["expand", "se", "depthwise", "project"]),
+        ("seproj", ["expand", "depthwise", "project", "se"]),
+    ],
+)
+def test_squeeze_excite_lies_elsewhere_when_told(word: str, names: list[str]) -> None:
+    module = block(f"mb k3 8>24>8 s1 se8 {word} re @9")
+    norms_away_from_identity(module)
+    assert [name for name, _ in module.body.named_children()] == names
+    x = torch.randn(2, 8, 9, 9)
+    y = x
+    for name in names:
+        y = module.body.get_submodule(name)(y)
+    torch.testing.assert_close(module(x), x + y)  # the addition is after the gate
+    channels = module.body.get_parameter("se.reduce.weight").shape[1]
+    assert channels == (24 if word == "seexp" else 8)
 
 
 def test_bottleneck_is_linear_unless_told_otherwise() -> None:

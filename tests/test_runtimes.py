@@ -52,6 +52,8 @@ LAYERS = [
     "mb k7 24>72>24 s1 r6 @14",
     "mb k3 24>72>24 s1 se8 re nores @14",
     "mb k3 16>48>24 s1 re nonlinear @14",
+    "mb k3 24>72>24 s1 se8 seproj hs @14",
+    "mb k5 16>48>24 s2 se8 seexp re @15",
     "mb k3 16>48>16 s1 hs nonlinear @14",
     "head 32>64>10 hs @7",
     "head 32>10 @7",

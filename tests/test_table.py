@@ -269,6 +269,27 @@ def test_a_table_without_such_figures_has_the_columns_of_old(tmp_path: Path) -> 
     assert CALIBRATED not in path.read_text()
 
 
+def test_a_moved_squeeze_has_a_column_of_its_own(tmp_path: Path) -> None:
+    layer = Layer.parse(LINES[1])
+    moved = [replace(layer, se_at=place) for place in ("expansion", "projection")]
+    assert len({layer, *moved}) == 3
+    path = tmp_path / "test.csv"
+    for is_calibrated in (False, True):
+        std_ms = 0.5 if is_calibrated else None
+        rows = {
+            one: Row(layer=one, ms=ms, std_ms=std_ms)
+            for ms, one in enumerate((layer, *moved), start=1)
+        }
+        LatencyTable(name="test", header=HEADER, rows=rows).save(path)
+        more = ["isolated_ms", "std_ms"] if is_calibrated else []
+        assert path.read_text().splitlines()[3].split(",") == [*COLUMNS, *more, "se_at"]
+        assert LatencyTable.load(path).rows == rows
+    wrong = path.read_text().replace("projection", "end")
+    path.write_text(wrong)
+    with pytest.raises(NasError, match="line 7: unknown se_at 'end'"):
+        LatencyTable.load(path)
+
+
 BROKEN_CALIBRATED = {
     "isolated zero": (calibrated_of(f"{GOOD},0,0.1"), "line 3: isolated_ms must be above 0"),
     "isolated NaN": (calibrated_of(f"{GOOD},nan,0.1"), "line 3: isolated_ms must be a finite"),

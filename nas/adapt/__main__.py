@@ -1,6 +1,6 @@
 """Cut a network layer by layer until it meets a latency: `python -m nas.adapt arch=... ...`.
 
-python -m nas.adapt arch=mobilenet_v3_large +hardware=pixel_cpu target_ms=30
+python -m nas.adapt arch=mobilenet_v3_large +hardware=pixel_cpu target_ms=33
 
 The shipped surrogate judges the cuts; with `checkpoint=<file> data=<name>` each is trained on for a
 while with the weights that it inherits. Interrupted, the same command with the same
@@ -27,28 +27,28 @@ from nas.chosen_data import load_data, make_judge
 from nas.commands import choice, command, require_choice, settings
 from nas.errors import NasError
 from nas.latency.cost_model import CostModel
-from nas.latency.hardware_tables import hardware_table, named_table
 from nas.latency.table import LatencyTable
 from nas.network.checkpoint import Checkpoint
 from nas.report.adaptation_page import render_adaptation
 from nas.showing_steps import showing_steps
 from nas.steps import OnStep
-from nas.text import short_text, write_text
+from nas.text import write_text
 from nas.training.required import recipe_of
 
 
 @command("adapt")
 def main(cfg: DictConfig) -> None:
     """Prepare prices and judge, take the steps, and write what came of them."""
-    if cfg.get("table") is None:
-        require_choice(cfg, "hardware", "nas.adapt arch=mobilenet_v3_large target_ms=30")
     options = settings(cfg, AdaptSettings)
+    if options.table is None:
+        require_choice(cfg, "hardware", "nas.adapt arch=mobilenet_v3_large target_ms=33")
     options.check()
     console = Console(emoji=False, highlight=False, soft_wrap=True)
     folder = Path(HydraConfig.get().runtime.output_dir)
     checkpoint = None if options.checkpoint is None else Checkpoint.load(options.checkpoint)
     arch = _arch(options, checkpoint)
-    table = _table(options)
+    table = options.chosen_table()
+    assert table is not None, "a hardware or a table is chosen"
     with showing_steps(console) as on_step:
         prices = _prices(options, table, folder, on_step)
         judge = _judge(options, checkpoint, folder, console)
@@ -68,28 +68,16 @@ def main(cfg: DictConfig) -> None:
 
 
 def _arch(options: AdaptSettings, checkpoint: Checkpoint | None) -> Arch:
-    named = options.named_arch()
     if checkpoint is None:
-        if named is None:
-            raise NasError("arch must name a network, but is missing.")
-        return named
-    if (
-        named is not None
-        and named.with_num_classes(1).key() != checkpoint.arch.with_num_classes(1).key()
-    ):
-        raise NasError(
-            f"{options.checkpoint} holds {checkpoint.arch.name} ({checkpoint.arch.key()}), but "
-            f"arch={options.arch} is another network. Leave out arch=."
-        )
+        return options.chosen_arch()
+    if options.arch is not None:
+        named = options.chosen_arch().with_num_classes(checkpoint.arch.num_classes)
+        if named.key() != checkpoint.arch.key():
+            raise NasError(
+                f"{options.checkpoint} holds {checkpoint.arch.name} ({checkpoint.arch.key()}), but "
+                f"arch={options.arch} is another network ({named.key()}). Leave out arch=."
+            )
     return checkpoint.arch
-
-
-def _table(options: AdaptSettings) -> LatencyTable:
-    if options.table is not None:
-        return named_table(options.table, "table")
-    hardware = options.hardware or {}
-    name = short_text(hardware.get("name"), "hardware.name")
-    return hardware_table(name, short_text(hardware.get("table"), "hardware.table"))
 
 
 def _prices(options: AdaptSettings, table: LatencyTable, folder: Path, on_step: OnStep) -> Prices:
@@ -119,7 +107,13 @@ def _judge(
             device=options.device,
             threads=options.threads,
         )
-    proxy = make_judge(options.proxy, f"proxy {choice('proxy')}", "predict", data)
+    name = choice("proxy")
+    proxy = make_judge(options.proxy, f"proxy {name}", "predict", data)
+    if hasattr(proxy, "prepare"):
+        raise NasError(
+            f"proxy {name} learns a search space first, but the cuts leave every space. Choose "
+            "proxy=surrogate or proxy=short_train, or checkpoint=<file> with data=<name>."
+        )
     return ProxyJudge(proxy, float(options.proxy.get("risk", 0)))
 
 

@@ -119,7 +119,8 @@ def _block(layer: Layer, cut: Layer, weights: Weights, ins: Tensor, outs: Tensor
         found |= _convolution(weights, "body.expand.", mids, ins)
     found |= _convolution(weights, "body.depthwise.", mids, None)
     if layer.se:
-        found |= _squeeze(_under("body.se.", weights), mids, cut.se)
+        gated = outs if layer.se_at == "projection" else mids
+        found |= _squeeze(_under("body.se.", weights), gated, cut.se)
     return found | _convolution(weights, "body.project.", outs, mids)
 
 
@@ -145,15 +146,15 @@ def _convolution(
     return found
 
 
-def _squeeze(weights: Weights, mids: Tensor, squeeze: int) -> dict[str, Tensor]:
-    reduce = weights["reduce.weight"].double().flatten(1)[:, mids]
-    expand = weights["expand.weight"].double().flatten(1)[mids]
+def _squeeze(weights: Weights, gated: Tensor, squeeze: int) -> dict[str, Tensor]:
+    reduce = weights["reduce.weight"].double().flatten(1)[:, gated]
+    expand = weights["expand.weight"].double().flatten(1)[gated]
     kept = _best(reduce.square().sum(dim=1) * expand.square().sum(dim=0), squeeze)
     return {
-        "body.se.reduce.weight": weights["reduce.weight"][kept][:, mids],
+        "body.se.reduce.weight": weights["reduce.weight"][kept][:, gated],
         "body.se.reduce.bias": weights["reduce.bias"][kept],
-        "body.se.expand.weight": weights["expand.weight"][mids][:, kept],
-        "body.se.expand.bias": weights["expand.bias"][mids],
+        "body.se.expand.weight": weights["expand.weight"][gated][:, kept],
+        "body.se.expand.bias": weights["expand.bias"][gated],
     }
 
 

@@ -1,10 +1,13 @@
 """What a cut costs in accuracy: by a proxy, or by training on with the weights that are left."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nas.adapt.crop import cropped
 from nas.arch import Arch
@@ -12,7 +15,6 @@ from nas.data.images import ImageData
 from nas.errors import NasError, shown
 from nas.network.build import Network
 from nas.network.checkpoint import Checkpoint
-from nas.search.records import Proxy
 from nas.training.batches import Batches, device_named
 from nas.training.conditions import TrainingError, training_threads
 from nas.training.fit import accuracy, train
@@ -29,10 +31,17 @@ class Judge(Protocol):
         """Go on from this network."""
 
 
+class Predicts(Protocol):
+    """Answers at once, as every proxy of conf/proxy does that need not learn first."""
+
+    def predict(self, archs: Sequence[Arch]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and standard deviation of the top-1 of each arch, in percent."""
+
+
 class ProxyJudge:
     """The mean of a proxy less `risk` standard deviations: no weights, no training."""
 
-    def __init__(self, proxy: Proxy, risk: float = 0.0) -> None:
+    def __init__(self, proxy: Predicts, risk: float = 0.0) -> None:
         self._proxy, self._risk = proxy, risk
 
     def top1(self, arch: Arch) -> float:

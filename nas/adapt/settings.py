@@ -4,21 +4,16 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from nas.arch import Arch
 from nas.errors import NasError
+from nas.latency.network_options import NetworkOptions
 from nas.text import integer
 
 
 @dataclass(kw_only=True)
-class AdaptSettings:
+class AdaptSettings(NetworkOptions):
     """The options of conf/adapt.yaml, typed."""
 
-    proxy: dict[str, Any]
-    arch: str | None = None
-    width: float = 1.0
-    resolution: int | None = None
-    hardware: dict[str, Any] | None = None
-    table: str | None = None
+    proxy: dict[str, Any] = field(default_factory=dict)
     target_ms: float | None = None
     share: float = 0.01
     measure: bool = False
@@ -35,11 +30,6 @@ class AdaptSettings:
         Raises:
             NasError: an option is missing or out of its bounds, or two exclude each other.
         """
-        if self.arch is None and self.checkpoint is None:
-            raise NasError(
-                "arch must name a network: arch=mobilenet_v3_large, or arch=<file> with one of "
-                "yours. With checkpoint=<file> it is the network of that."
-            )
         if self.target_ms is None or not isfinite(self.target_ms):
             raise NasError(
                 f"target_ms must be the latency to reach in ms, but is {self.target_ms}. "
@@ -55,16 +45,4 @@ class AdaptSettings:
                 "checkpoint= is trained on after each cut, but there is no data to do so. Add "
                 "data=<name> (see conf/data)."
             )
-        if self.checkpoint is not None and (self.width != 1 or self.resolution is not None):
-            raise NasError("a checkpoint has its width and resolution. Leave out width= and so on.")
         integer(self.seed, "seed", 0, 2**31 - 1)
-
-    def named_arch(self) -> Arch | None:
-        """Return the network of `arch=`, None where none is named.
-
-        Raises:
-            NasError: the file is missing or broken.
-        """
-        if self.arch is None:
-            return None
-        return Arch.load(self.arch).scaled(self.width, self.resolution)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from nas.arch import Arch, Layer
-from nas.scaling import squeeze_width
+from nas.scaling import scaled_squeeze
 
 DIVISOR = 8
 
@@ -100,7 +100,7 @@ def _changed(arch: Arch, *, mids: Mapping[int, int], outs: Mapping[int, int]) ->
         if layer.op == "mbconv":
             has_expansion = layer.mid_channels != layer.in_channels
             mid = mids.get(number, layer.mid_channels) if has_expansion else channels
-            se = squeeze_width(layer, channels, mid)
+            se = scaled_squeeze(layer, channels, mid, out)
             changed = replace(changed, mid_channels=mid, se=se)
         layers.append(changed)
         channels = out

@@ -77,7 +77,11 @@ class CostModel:
     def _bounded_ms(self, layers: Sequence[Layer], ms: Array) -> Array:
         core_ms = ms.copy()
         # The terms of most layers are those of their core: h-swish counts as ReLU there.
-        other = [row for row, layer in enumerate(layers) if layer.act == "none" or not layer.linear]
+        other = [
+            row
+            for row, layer in enumerate(layers)
+            if layer.act == "none" or not layer.linear or layer.se_at != "depthwise"
+        ]
         core_ms[other] = self.terms_ms([priced_ops(core_of(layers[row])) for row in other])
         held = self.bounds.clamp(sizes_of(layers), core_ms)
         # Without activation a layer does less than its core, and may not cost more.
@@ -86,5 +90,8 @@ class CostModel:
 
 
 def core_of(layer: Layer) -> Layer:
-    """Return the mbconv as it was timed, but for its h-swish: all-ReLU, linear, residual."""
-    return replace(layer, act="relu", linear=True, residual=True)
+    """Return the mbconv as it was timed, but for its h-swish: all-ReLU, linear, residual.
+
+    Squeeze-and-excite was timed after the depthwise convolution.
+    """
+    return replace(layer, act="relu", linear=True, residual=True, se_at="depthwise")

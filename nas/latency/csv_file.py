@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 
 from nas.errors import NasError
@@ -24,8 +24,8 @@ class CsvFile:
     first_line: int
 
 
-def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> CsvFile:
-    """Read a file that has the required columns, in that order, and all optional ones or none.
+def read_csv(path: Path, required: Sequence[str], *optional: Sequence[str]) -> CsvFile:
+    """Read a file that has the required columns and then, of each optional group, all or none.
 
     Raises:
         NasError: the file is missing, cut off, or has another version or other columns.
@@ -41,9 +41,10 @@ def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
     except csv.Error as error:
         raise NasError(f"{path} is not readable CSV: {error}. Measure the table again.") from error
     columns = tuple(body[0]) if body else ()
-    if columns not in (tuple(required), (*required, *optional)):
+    groups = [group if set(group) <= set(columns) else () for group in optional]
+    if columns != (*required, *chain.from_iterable(groups)):
         found = ",".join(columns) or "nothing"
-        more = f" and, if any, {','.join(optional)}" if optional else ""
+        more = "".join(f" and, if any, {','.join(group)}" for group in optional)
         raise NasError(
             f"{path} must have the columns {','.join(required)}{more}, but has {found[:200]}."
         )

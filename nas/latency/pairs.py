@@ -41,7 +41,7 @@ def _without_hswish(layer: Layer) -> Layer | None:
 
 
 def _without_se(layer: Layer) -> Layer | None:
-    return replace(layer, se=0) if layer.se else None
+    return replace(layer, se=0) if layer.se and layer.se_at == "depthwise" else None
 
 
 def _with_kernel(larger: int, smaller: int) -> Callable[[Layer], Layer | None]:
@@ -90,6 +90,6 @@ def _expansion_families(held: dict[Layer, None]) -> list[dict[float, Layer]]:
     for layer in held:
         if layer.op == "mbconv":
             rest = (layer.in_channels, layer.out_channels, layer.size, layer.kernel, layer.stride)
-            kinds = (layer.se, layer.act, layer.residual, layer.linear)
+            kinds = (layer.se, layer.se_at, layer.act, layer.residual, layer.linear)
             families.setdefault((rest, kinds), {}).setdefault(expansion(layer), layer)
     return [family for family in families.values() if len(family) > 1]

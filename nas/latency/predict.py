@@ -3,76 +3,29 @@
 python -m nas.latency.predict arch=mobilenet_v3_large +hardware=pixel_cpu
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nas.arch import Arch
 from nas.commands import command, require_choice, settings
-from nas.errors import NasError
-from nas.latency.breakdown import Breakdown, adding_command
-from nas.latency.hardware_tables import (
-    hardware_of,
-    hardware_table,
-    measuring_options,
-    named_table,
-)
+from nas.latency.breakdown import Breakdown
+from nas.latency.network_options import NetworkOptions
 from nas.latency.rows import Row
 from nas.latency.summary import trust
 from nas.latency.table import LatencyTable
-from nas.text import short_text
-
-
-@dataclass(kw_only=True)
-class PredictSettings:
-    """The options of conf/predict.yaml, typed."""
-
-    arch: str | None = None
-    hardware: dict[str, Any] | None = None
-    table: str | None = None
-    width: float = 1.0
-    resolution: int | None = None
 
 
 @command("predict")
 def main(cfg: DictConfig) -> None:
     """Load the network and the table, and print the sum and its parts."""
-    if cfg.get("table") is None:
+    options = settings(cfg, NetworkOptions)
+    if options.table is None:
         require_choice(cfg, "hardware", "nas.latency.predict arch=mobilenet_v3_large")
-    options = settings(cfg, PredictSettings)
-    if options.arch is None:
-        raise NasError(
-            "arch must name a network: arch=mobilenet_v3_large, or arch=<file> with one of yours."
-        )
-    arch = Arch.load(options.arch).scaled(options.width, options.resolution)
-    table = _table(options)
-    breakdown = Breakdown.of(arch, table, _adding_command(options, options.arch, table))
+    arch, table = options.chosen_arch(), options.chosen_table()
+    assert table is not None, "a hardware or a table is chosen"
     console = Console(emoji=False, highlight=False, soft_wrap=True)
-    _print(breakdown, table, console)
-
-
-def _table(options: PredictSettings) -> LatencyTable:
-    if options.table is not None:
-        return named_table(options.table, "table")
-    hardware = options.hardware or {}
-    name = short_text(hardware.get("name"), "hardware.name")
-    return hardware_table(name, short_text(hardware.get("table"), "hardware.table"))
-
-
-def _adding_command(options: PredictSettings, arch: str, table: LatencyTable) -> str:
-    hardware = (options.hardware or {}).get("name") or hardware_of(table)
-    more = measuring_options(hardware, table)
-    # A file that the hardware's command would not write by itself has to be named.
-    if options.table is not None and options.table != hardware:
-        is_path = options.table.endswith(".csv")
-        more["table"] = options.table if is_path else f"latency_tables/{table.name}.csv"
-    width = None if options.width == 1 else f"{options.width:g}"
-    scaling = {"width": width, "resolution": options.resolution}
-    return adding_command(hardware, arch, scaling, more)
+    _print(options.breakdown(arch, table), table, console)
 
 
 def _print(breakdown: Breakdown, table: LatencyTable, console: Console) -> None:

@@ -22,6 +22,9 @@ LAYER_COLUMNS = (
 )
 COLUMNS = (*LAYER_COLUMNS, "ms", "iqr_ms", "n", "source")
 CALIBRATED_COLUMNS = ("isolated_ms", "std_ms")
+PLACE_COLUMNS = ("se_at",)
+"""Only where some layer has its squeeze-and-excite elsewhere than after the depthwise convolution:
+no space and no hand-designed network has."""
 SOURCES = ("measured", "modelled")
 
 
@@ -49,15 +52,19 @@ class Row:
 
 def columns_of(rows: Iterable[Row]) -> tuple[str, ...]:
     """Return the columns that a file of these rows has."""
-    return (*COLUMNS, *(CALIBRATED_COLUMNS if any(row.is_calibrated for row in rows) else ()))
+    rows = list(rows)
+    calibrated = CALIBRATED_COLUMNS if any(row.is_calibrated for row in rows) else ()
+    is_placed = any(row.layer.se_at != "depthwise" for row in rows)
+    return (*COLUMNS, *calibrated, *(PLACE_COLUMNS if is_placed else ()))
 
 
 def write_row(row: Row, columns: tuple[str, ...]) -> list[object]:
     """Return the cells of a row, ms rounded to nanoseconds."""
     layer = [_cell(getattr(row.layer, name)) for name in LAYER_COLUMNS]
     cells = [*layer, f"{row.ms:.6f}", f"{row.iqr_ms:.6f}", row.n, row.source]
-    more = [getattr(row, name) for name in columns[len(COLUMNS) :]]
-    return [*cells, *("" if ms is None else f"{ms:.6f}" for ms in more)]
+    more = [getattr(row, name) for name in columns[len(COLUMNS) :] if name in CALIBRATED_COLUMNS]
+    place = [row.layer.se_at] if "se_at" in columns else []
+    return [*cells, *("" if ms is None else f"{ms:.6f}" for ms in more), *place]
 
 
 def read_row(cells: list[str], columns: tuple[str, ...], where: str) -> Row:
@@ -111,6 +118,7 @@ def _layer(row: Mapping[str, str]) -> Layer:
         act=row["act"],
         residual=_flag(row, "residual"),
         linear=_flag(row, "linear"),
+        se_at=row.get("se_at", "depthwise"),
         **{name: _integer(row, name) for name in LAYER_COLUMNS[1:8]},
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nas.ablation import chosen_arch
 from nas.arch import Arch, Layer
 from nas.baselines import baselines, scaled_baselines
 from nas.errors import NasError, shown
@@ -46,6 +47,7 @@ class LatencySettings:
     arch: str | None = None
     width: float = 1.0
     resolution: int | None = None
+    ablate: Any = None
     layer: Any = None
     table: str | None = None
     runtime: str | None = None
@@ -147,9 +149,11 @@ class LatencySettings:
         """
         archs = self.baselines
         if self.arch is not None:
-            archs = [Arch.load(self.arch).scaled(self.width, self.resolution)]
-        elif self.width != 1 or self.resolution is not None:
-            raise NasError("width and resolution scale the network of arch=, but there is none.")
+            archs = [chosen_arch(self.arch, self.width, self.resolution, self.ablate)]
+        elif self.width != 1 or self.resolution is not None or self.ablate is not None:
+            raise NasError(
+                "width, resolution and ablate change the network of arch=, but there is none."
+            )
         found = [layer for space in self.spaces for layer in space.layers()]
         found += [layer for arch in archs for layer in arch.layers]
         if self.layer is not None:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from nas.arch import Arch, Layer
 from nas.errors import NasError
 from nas.latency.csv_file import VERSION, read_csv, write_csv
-from nas.latency.rows import CALIBRATED_COLUMNS, COLUMNS, Row, columns_of, read_row, write_row
+from nas.latency.rows import (
+    CALIBRATED_COLUMNS,
+    COLUMNS,
+    PLACE_COLUMNS,
+    Row,
+    columns_of,
+    read_row,
+    write_row,
+)
 from nas.paths import find
 from nas.space import SearchSpace
 
@@ -114,7 +122,7 @@ class LatencyTable:
             NasError: the file is missing, truncated, or a row is wrong; the line is named.
         """
         path = find("latency_tables", name_or_path, ".csv")
-        file = read_csv(path, COLUMNS, CALIBRATED_COLUMNS)
+        file = read_csv(path, COLUMNS, CALIBRATED_COLUMNS, PLACE_COLUMNS)
         rows: dict[Layer, Row] = {}
         for number, cells in enumerate(file.rows, start=file.first_line):
             row = read_row(cells, file.columns, f"{path}, line {number}")

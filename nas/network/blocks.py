@@ -95,13 +95,17 @@ class MBConv(nn.Module):
         parts = OrderedDict[str, nn.Module]()
         if mid != layer.in_channels:
             parts["expand"] = ConvNorm(layer.in_channels, mid, act=layer.act)
+        if layer.se and layer.se_at == "expansion":
+            parts["se"] = SqueezeExcite(mid, layer.se)
         parts["depthwise"] = ConvNorm(
             mid, mid, kernel=layer.kernel, stride=layer.stride, groups=mid, act=layer.act
         )
-        if layer.se:
+        if layer.se and layer.se_at == "depthwise":
             parts["se"] = SqueezeExcite(mid, layer.se)
         last_act = "none" if layer.linear else layer.act
         parts["project"] = ConvNorm(mid, layer.out_channels, act=last_act)
+        if layer.se and layer.se_at == "projection":
+            parts["se"] = SqueezeExcite(layer.out_channels, layer.se)
         self.body = nn.Sequential(parts)
         self.residual = layer.residual
 

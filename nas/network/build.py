@@ -1,9 +1,15 @@
 """From an `Arch` to a plain torch module."""
 
+from collections.abc import Sequence
+from typing import Literal, overload
+
 from torch import Tensor, nn
 
 from nas.arch import Arch, Layer
+from nas.backbone import Backbone
+from nas.errors import NasError
 from nas.network.blocks import Conv, Head, MBConv, Separable
+from nas.network.features import Features
 
 # MobileNetV3's "dropout of 0.8" is the share that is kept (arXiv:1905.02244, section 6.1.1).
 DROPOUT = 0.2
@@ -22,13 +28,55 @@ class Network(nn.Module):
         return logits
 
 
-def build(arch: Arch, num_classes: int | None = None, dropout: float = DROPOUT) -> Network:
-    """Return the network of an arch with fresh weights, for `num_classes` (default: the arch's)."""
-    if num_classes is not None:
-        arch = arch.with_num_classes(num_classes)
-    network = Network(arch, dropout)
+@overload
+def build(
+    arch: Arch,
+    num_classes: int | None = None,
+    dropout: float = DROPOUT,
+    *,
+    features_only: Literal[False] = False,
+) -> Network: ...
+
+
+@overload
+def build(
+    arch: Arch,
+    *,
+    features_only: Literal[True],
+    strides: Sequence[int] | None = None,
+    output_stride: int | None = None,
+    at_expansion: bool = False,
+) -> Features: ...
+
+
+def build(
+    arch: Arch,
+    num_classes: int | None = None,
+    dropout: float = DROPOUT,
+    *,
+    features_only: bool = False,
+    strides: Sequence[int] | None = None,
+    output_stride: int | None = None,
+    at_expansion: bool = False,
+) -> Network | Features:
+    """Return the network of an arch with fresh weights, for `num_classes` (default: the arch's).
+
+    With `features_only` it is a backbone, which gives the feature maps of the strides; what
+    `strides`, `output_stride` and `at_expansion` choose, `nas.backbone.Backbone.of` says.
+
+    Raises:
+        NasError: the network lacks a wanted stride, or an option does not go with the others.
+    """
+    if features_only and num_classes is not None:
+        raise NasError("features have no classes, but num_classes is given. Leave it out.")
+    if not features_only and (strides is not None or output_stride is not None or at_expansion):
+        raise NasError(
+            "strides, output_stride and at_expansion choose features. Add features_only=True."
+        )
+    chosen = Backbone.of(arch, strides, output_stride, at_expansion) if features_only else None
+    network = Network(arch if num_classes is None else arch.with_num_classes(num_classes), dropout)
     network.apply(_initialise)
-    return network
+    return network if chosen is None else Features(network.layers, chosen)
 
 
 def build_layer(layer: Layer, dropout: float = DROPOUT) -> nn.Module:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from nas.arch import Arch, Layer
+from nas.backbone import Backbone
 from nas.errors import NasError
 from nas.network.build import Network, build
+from nas.network.features import Features
 
 VERSION = "1"
 
@@ -51,6 +53,22 @@ class Checkpoint:
             ) from error
         network.eval()
         return network
+
+    def features(
+        self,
+        strides: Sequence[int] | None = None,
+        output_stride: int | None = None,
+        at_expansion: bool = False,
+    ) -> Features:
+        """Return the network as a backbone with these weights, in `eval`; see `Backbone.of`.
+
+        Raises:
+            NasError: the weights are not those of the arch, or it lacks a wanted stride.
+        """
+        chosen = Backbone.of(self.arch, strides, output_stride, at_expansion)
+        found = Features(self.network().layers, chosen)
+        found.eval()
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write the file whole; an interrupted or failed write leaves the old one.

@@ -48,6 +48,7 @@ def quicken(network: nn.Module) -> None:
 
 def _is_slow(part: nn.Conv2d) -> bool:
     is_depthwise = part.groups == part.in_channels == part.out_channels
+    is_depthwise = is_depthwise and part.dilation == (1, 1)
     return is_depthwise and part.kernel_size[0] >= MIN_KERNEL and part.bias is None
 
 

@@ -116,6 +116,11 @@ def _step_of(node: fx.Node, part: nn.Module | None, inputs: tuple[str, ...]) -> 
         step = Step(kind="linear", name=node.name, inputs=inputs, weight=weight, bias=bias)
         if isinstance(part, nn.Linear):
             return step
+        if part.dilation != (1, 1):
+            raise NasError(
+                "a convolution must have dilation 1 to be written here, but one has "
+                f"{part.dilation}. Build the backbone without output_stride."
+            )
         stride, padding = int(part.stride[0]), int(part.padding[0])
         return replace(step, kind="conv", stride=stride, padding=padding, groups=part.groups)
     for kind, name in _PLAIN.items():

@@ -1,0 +1,1 @@
+"""SSDLite on any backbone: anchors, boxes, the network, its loss."""
