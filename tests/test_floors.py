@@ -14,6 +14,12 @@ from nas.paths import PACKAGE
 
 PLAIN = {
     "nas",
+    "nas.adapt",
+    "nas.adapt.prices",
+    "nas.adapt.proposals",
+    "nas.adapt.settings",
+    "nas.adapt.trajectory",
+    "nas.adapt.widths",
     "nas.ablation",
     "nas.arch",
     "nas.backbone",
@@ -107,13 +113,14 @@ PLAIN = {
     "nas.proxies.surrogate",
     "nas.proxies.surrogate_file",
     "nas.report",
+    "nas.report.adaptation_page",
     "nas.report.axes",
     "nas.report.check_figures",
     "nas.report.check_scatter",
     "nas.report.comparison",
     "nas.report.document",
     "nas.report.fidelity_page",
-    "nas.report.fidelity_scatter",
+    "nas.report.marked_scatter",
     "nas.report.figures",
     "nas.report.labels",
     "nas.report.legend",
@@ -175,6 +182,10 @@ FITTED = {
 }
 """Beside it: what fits the shipped models to data sets, with scipy and pandas."""
 TORCH = {
+    "nas.adapt.crop",
+    "nas.adapt.judges",
+    "nas.adapt.measuring",
+    "nas.adapt.netadapt",
     "nas.data.assemble",
     "nas.data.augment",
     "nas.data.cache",
@@ -255,6 +266,7 @@ SEARCH = {
 }
 """The search, with optuna and rich; its networks are plain data, so it needs no torch."""
 COMMANDS = {
+    "nas.adapt.__main__",
     "nas.chosen_data",
     "nas.commands",
     "nas.fidelity.__main__",

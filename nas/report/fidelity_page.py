@@ -17,8 +17,8 @@ from nas.fidelity.wording import (
     seconds_text,
 )
 from nas.report.document import document
-from nas.report.fidelity_scatter import Point, draw_fidelity_scatter
 from nas.report.figures import MEGA, NONE, mega_text, ms_text
+from nas.report.marked_scatter import Point, Words, draw_marked_scatter
 from nas.report.markup import Html, element, scrolled_table
 from nas.report.summary import draw_facts
 
@@ -110,12 +110,18 @@ def _plots(judgement: Judgement) -> Html:
     for one in judgement.scores:
         points, across = _points(judgement, one.name)
         plot = (
-            draw_fidelity_scatter(points, across, "in the band")
+            draw_marked_scatter(points, _words(across))
             if points
             else element("p", "It has no figure for any network.")
         )
         parts.append(element("article", element("h3", one.name), plot))
     return element("section", element("h2", "Network by network"), *parts)
+
+
+def _words(across: str) -> Words:
+    return Words(
+        across=across, up="top-1 reached in %", marked="in the band", others="other networks"
+    )
 
 
 def _points(judgement: Judgement, name: str) -> tuple[list[Point], str]:
@@ -124,9 +130,9 @@ def _points(judgement: Judgement, name: str) -> tuple[list[Point], str]:
     reached = judgement.truths.top1.mean(axis=0)
     points = [
         Point(
-            score=float(score),
+            figure=float(score),
             top1=float(top1),
-            is_in_band=bool(is_in_band),
+            is_marked=bool(is_in_band),
             text=f"{key}\n{top1:.2f} % reached\n{score:.4g} {across}",
         )
         for score, top1, is_in_band, key in zip(

@@ -1,0 +1,240 @@
+"""NetAdapt: each step is the best by brute force, and what is interrupted goes on."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Enter
+from training_data import SMALL, patterns
+
+from nas.adapt.__main__ import main
+from nas.adapt.judges import FineTuning
+from nas.adapt.netadapt import NetAdapt
+from nas.adapt.prices import KnownPrices, MeasuredPrices, ModelledPrices
+from nas.adapt.trajectory import Trajectory
+from nas.adapt.widths import widths
+from nas.arch import Arch, Layer
+from nas.cost import count_macs, count_params
+from nas.errors import NasError
+from nas.latency.cost_model import CostModel
+from nas.latency.table import LatencyTable
+from nas.network.build import build
+from nas.network.checkpoint import Checkpoint
+from nas.training.recipe import Recipe
+
+LARGE = Arch.load("mobilenet_v3_large")
+PIXEL = LatencyTable.load("pixel_cpu")
+MODEL = CostModel.load("pixel_cpu")
+
+
+def silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+@dataclass
+class ByParams:
+    """A judge whose accuracy is what a network holds, and less for each expansion cut twice."""
+
+    taken: list[str] = field(default_factory=list)
+
+    def top1(self, arch: Arch) -> float:
+        return 60 + 3 * float(torch.tensor(count_params(arch) / 1e6).log())
+
+    def take(self, arch: Arch) -> None:
+        self.taken.append(arch.key())
+
+
+def adaptation(folder: Path, target_ms: float, arch: Arch = LARGE) -> NetAdapt:
+    return NetAdapt(
+        arch=arch,
+        target_ms=target_ms,
+        prices=ModelledPrices(PIXEL, MODEL),
+        judge=ByParams(),
+        trajectory=Trajectory(folder / "steps.jsonl", {"network": arch.key()}),
+    )
+
+
+def test_each_step_is_the_best_by_brute_force(tmp_path: Path) -> None:
+    run = adaptation(tmp_path, 33.0)
+    found = list(run.run(silent))
+    saved_ms = 0.01 * found[0].ms
+    assert len(found) > 2
+    for before, after in pairwise(found):
+        wanted_ms = min(saved_ms, before.ms - 33.0)
+        assert after.arch.key() == best_by_hand(before.arch, wanted_ms).key()
+    assert found[-1].ms <= 33.0 < found[-2].ms
+
+
+def best_by_hand(arch: Arch, saved_ms: float) -> Arch:
+    ms = sum(MODEL.predict_many_ms(arch.layers))
+    best, best_ratio = arch, float("inf")
+    for width in widths(arch):
+        for channels in range(8 * (width.channels // 8), 0, -8):
+            if channels == width.channels or not width.is_kept_apart(arch, channels):
+                continue
+            cut = width.cut(arch, channels)
+            gained = ms - sum(MODEL.predict_many_ms(cut.layers))
+            if gained >= saved_ms:
+                judge = ByParams()
+                ratio = (judge.top1(arch) - judge.top1(cut)) / gained
+                if ratio < best_ratio:
+                    best, best_ratio = cut, ratio
+                break
+    return best
+
+
+def test_an_interrupted_adaptation_takes_the_same_way(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = [step.arch.key() for step in adaptation(tmp_path / "whole", 32.5).run(silent)]
+    first = adaptation(tmp_path, 32.5).run(silent)
+    begun = [next(first).arch.key() for _ in range(2)]
+    went_on = [step.arch.key() for step in adaptation(tmp_path, 32.5).run(silent)]
+    assert begun + went_on == whole
+
+
+def test_a_damaged_way_and_another_ones_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "steps.jsonl"
+    next(adaptation(tmp_path, 32.5).run(silent))
+    with pytest.raises(NasError, match=r"holds an adaptation with network .*hydra\.run\.dir"):
+        Trajectory(path, {"network": "another"})
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(NasError, match=r"steps\.jsonl must be the steps of an adaptation"):
+        Trajectory(path, {"network": LARGE.key()})
+
+
+@pytest.mark.parametrize("target_ms", [0.1, 34.9, 100.0])
+def test_a_target_out_of_reach_is_named_at_once(tmp_path: Path, target_ms: float) -> None:
+    with pytest.raises(NasError, match=r"target_ms must be from about \d"):
+        adaptation(tmp_path, target_ms).check()
+
+
+def test_a_network_without_widths_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NasError, match="mobilenet_v1 has no expansion and no bottleneck"):
+        adaptation(tmp_path, 30.0, Arch.load("mobilenet_v1")).check()
+
+
+def test_a_table_alone_proposes_only_what_it_has_rows_for() -> None:
+    prices = KnownPrices(PIXEL)
+    width = next(iter(widths(LARGE)))
+    asked = {channels: width.cut(LARGE, channels) for channels in width.smaller}
+    for channels, arch in asked.items():
+        is_known = all(layer in PIXEL.rows for layer in arch.layers)
+        assert (prices.ms_of(arch) is not None) == is_known, channels
+    assert any(prices.ms_of(arch) is None for arch in asked.values())
+
+
+def test_missing_rows_are_measured_once_and_together() -> None:
+    measured: list[tuple[Layer, ...]] = []
+
+    def measure(layers: Sequence[Layer]) -> LatencyTable:
+        measured.append(tuple(layers))
+        known = prices.known()
+        rows = {**known.rows, **{one: replace(ROW, layer=one) for one in layers}}
+        return replace(known, rows=rows)
+
+    prices = MeasuredPrices(PIXEL, measure)
+    width = next(iter(widths(LARGE)))
+    cuts = [width.cut(LARGE, channels) for channels in (40, 56)]
+    prices.learn(cuts)
+    prices.learn(cuts)
+    assert len(measured) == 1
+    assert set(measured[0]) == {
+        layer for cut in cuts for layer in cut.layers if layer not in PIXEL.rows
+    }
+    rest_ms = sum(PIXEL.rows[one].ms for one in LARGE.layers if one in cuts[0].layers)
+    assert prices.ms_of(cuts[0]) == pytest.approx(rest_ms + ROW.ms)
+
+
+ROW = replace(next(iter(PIXEL.rows.values())), ms=0.25, source="measured")
+DATA = patterns()
+RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.02, augment=False)
+
+
+def small_checkpoint() -> Checkpoint:
+    torch.manual_seed(0)
+    return Checkpoint(
+        arch=SMALL,
+        weights=build(SMALL).state_dict(),
+        classes=DATA.classes,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+    )
+
+
+def fine_tuning(folder: Path) -> FineTuning:
+    return FineTuning(small_checkpoint(), DATA, RECIPE, folder)
+
+
+def test_fine_tuning_goes_on_with_the_weights_that_are_left(tmp_path: Path) -> None:
+    judge = fine_tuning(tmp_path)
+    first = judge.top1(judge.present.arch)
+    width = list(widths(judge.present.arch))[1]
+    cut = width.cut(judge.present.arch, 16)
+    trained = judge.top1(cut)
+    assert trained > first  # two passes over easy images
+    assert fine_tuning(tmp_path).top1(cut) == trained  # kept, not trained again
+    judge.take(cut)
+    assert judge.present.arch.key() == cut.key()
+    again = fine_tuning(tmp_path)
+    assert again.present.arch.key() == cut.key()
+    assert again.top1(cut) == trained
+    assert [one.name for one in tmp_path.iterdir()] == ["present.safetensors"]
+
+
+def test_other_classes_than_the_checkpoints_are_named(tmp_path: Path) -> None:
+    other = replace(small_checkpoint(), classes=("only one",))
+    with pytest.raises(NasError, match="must know the 4 classes"):
+        FineTuning(other, DATA, RECIPE, tmp_path)
+
+
+def test_the_command_writes_what_came_of_it(enter: Enter, tmp_path: Path) -> None:
+    options = ("arch=mobilenet_v3_large", "+hardware=pixel_cpu", "target_ms=34", "hydra.run.dir=a")
+    assert enter(main, *options).returncode == 0
+    adapted = Arch.load(tmp_path / "a" / "adapted.yaml")
+    ms = sum(MODEL.predict_many_ms(adapted.layers))
+    assert ms <= 34
+    assert count_macs(adapted) < count_macs(LARGE)
+    with (tmp_path / "a" / "trajectory.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["ms"]) == pytest.approx(ms, abs=1e-5)
+    assert rows[-1]["key"] == adapted.key()
+    page = (tmp_path / "a" / "adaptation.html").read_text()
+    assert rows[-1]["what"] in page
+    assert f"going on from {len(rows) - 1} steps" in enter(main, *options).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["+hardware=pixel_cpu", "target_ms=30"], "arch must name a network"),
+        (["arch=mobilenet_v3_large", "target_ms=30"], "hardware must be chosen"),
+        (["arch=mobilenet_v3_large", "+hardware=pixel_cpu"], "target_ms must be the latency"),
+        (["arch=mobilenet_v3_large", "+hardware=pixel_cpu", "target_ms=30", "share=0"], "share"),
+        (
+            ["arch=mobilenet_v3_large", "+hardware=pixel_cpu", "target_ms=30", "measure=true"],
+            "measure=true needs a device",
+        ),
+        (
+            [
+                "arch=mobilenet_v3_large",
+                "+hardware=pixel_cpu",
+                "target_ms=33",
+                "proxy=zero_cost",
+            ],
+            "proxy zero_cost learns a search space first",
+        ),
+        (
+            ["checkpoint=none.safetensors", "+hardware=pixel_cpu", "target_ms=30"],
+            "there is no data",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_options_end_as_one_screen(enter: Enter, options: list[str], words: str) -> None:
+    done = enter(main, *options)
+    assert done.returncode == 2
+    assert words in done.stderr
