@@ -3,10 +3,10 @@
 Three ways to look for the most accurate network of `small_images` within half of its latencies, on
 Fashion-MNIST (`--images cifar10:<folder>`: on CIFAR-10 in parquet files): `proxy=guided` and
 `proxy=short_train` with `--n-train` trainings each, and random search with twice as many. What each
-finds is then trained alone, longer and from other seeds, and the means are compared seed by seed.
-With 20 trainings that makes 80 of each seed, and 9 longer ones; every training is kept under
-`runs/trained`, so that several processes may share the seeds (`--seeds 0 1`), and a last one with
-all of them prints the whole at once.
+finds is then trained alone, on twice as many images and from other seeds, and the means are
+compared seed by seed. With 20 trainings that makes 80 of each seed, and 9 longer ones; every
+training is kept under `runs/trained`, so that several processes may share the seeds
+(`--seeds 0 1`), and a last one with all of them prints the whole at once.
 """
 
 import argparse
@@ -39,8 +39,8 @@ from nas.training.recipe import Recipe
 RISK = 0.25
 N_EVALUATIONS = 4000
 FINAL_SEEDS = (1001, 1002, 1003)
-FINAL_EPOCHS = 3
-"""So many times longer is the training that judges what was found."""
+FINAL_IMAGES = 2
+"""So many times as many images has the training that judges what was found."""
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", default="fashion_mnist")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--n-images", type=int, default=12000)
+    parser.add_argument("--n-images", type=int, default=5000)
     parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
     parser.add_argument("--n-train", type=int, default=20)
     options = parser.parse_args()
@@ -60,7 +60,7 @@ def main() -> None:
     trainer = ShortTrain(data, recipe)
     judge = ShortTrain(
         data,
-        replace(recipe, epochs=FINAL_EPOCHS * recipe.epochs),
+        replace(recipe, n_images=FINAL_IMAGES * options.n_images),
         seed=FINAL_SEEDS[0],
         repeats=len(FINAL_SEEDS),
     )
