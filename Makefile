@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test test-slow lint clean
+.PHONY: search test test-slow test-long lint clean
 
 search: $(VENV)/base
 	$(BIN)/python -m nas.search +hardware=pixel_cpu
@@ -15,7 +15,11 @@ test: $(VENV)/dev
 
 # They wait a quarter of their time, for boards and servers: three at once fill two cores.
 test-slow: $(VENV)/dev
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "slow and not gpu"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "slow and not long and not gpu"
+
+# Figures of the README again, for minutes each; CI leaves them out.
+test-long: $(VENV)/dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "long and not gpu"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check

@@ -157,6 +157,9 @@ def test_a_report_has_the_mean_and_the_worst_of_each_group() -> None:
     }
 
 
+LONG = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def fitted() -> CostModelFit:
     return CostModelFit(read_timed_blocks(TIMED))
@@ -164,7 +167,9 @@ def fitted() -> CostModelFit:
 
 @needs_timed
 @pytest.mark.slow
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "device", ["pixel_cpu", *(pytest.param(name, marks=LONG) for name in list(DEVICES)[1:])]
+)
 def test_timed_blocks_left_out_are_predicted(fitted: CostModelFit, device: str) -> None:
     kinds, ms = np.array(fitted.blocks.kinds), fitted.blocks.ms[device]
     found = by_group(fitted.cross_validate(ms), kinds)

@@ -362,12 +362,12 @@ def _check_whole(folder: Path, kept: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_cost_nothing(tmp_path: Path) -> None:
+def test_five_kills_at_random_moments_cost_nothing(tmp_path: Path) -> None:
     TINY.random(seed=0).save(tmp_path / "a.yaml")
     # Seconds of timing, of which each start gets a tenth of one at most.
     command = [sys.executable, "-m", "nas.latency", *TINY_TABLE, "rounds=100"]
     raw, rng, kept = tmp_path / "own.raw.jsonl", random.Random(0), list[str]()
-    for _ in range(10):
+    for _ in range(5):
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
         n_bytes = raw.stat().st_size if raw.exists() else 0
         until = time.monotonic() + 60
@@ -384,7 +384,7 @@ def test_ten_kills_at_random_moments_cost_nothing(tmp_path: Path) -> None:
             whole = raw.read_text().rpartition("\n")[0].splitlines()
             assert whole[: len(kept)] == kept
             kept = whole
-    assert len(kept) > 10
+    assert len(kept) > 5
     subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     _check_whole(tmp_path, kept)
 

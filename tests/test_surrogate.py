@@ -409,6 +409,7 @@ def fit() -> SurrogateFit:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_data
 def test_order_of_left_out_networks_of_the_bench(fit: SurrogateFit) -> None:
     # Two of the five folds: each is fitted for itself, and together they say no more.
