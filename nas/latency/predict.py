@@ -65,11 +65,7 @@ def _table(options: PredictSettings) -> LatencyTable:
 
 def _adding_command(options: PredictSettings, arch: str, table: LatencyTable) -> str:
     hardware = (options.hardware or {}).get("name") or hardware_of(table)
-    more = measuring_options(hardware, table)
-    # A file that the hardware's command would not write by itself has to be named.
-    if options.table is not None and options.table != hardware:
-        is_path = options.table.endswith(".csv")
-        more["table"] = options.table if is_path else f"latency_tables/{table.name}.csv"
+    more = measuring_options(hardware, table, options.table)
     width = None if options.width == 1 else f"{options.width:g}"
     scaling = {"width": width, "resolution": options.resolution}
     return adding_command(hardware, arch, scaling, more)
