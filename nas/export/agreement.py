@@ -1,5 +1,6 @@
 """An exported file beside the torch network that it was made of."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ from nas.steps import OnStep
 
 MAX_DIFFERENCE = 1e-4
 """Of a file in fp32, as a share of the largest logit of an image."""
-AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +48,21 @@ class Agreement:
 def compare(
     session: Session,
     network: nn.Module,
-    images: Tensor,
+    batches: Iterable[Tensor],
+    n_images: int,
     labels: Tensor | None,
     on_step: OnStep,
 ) -> Agreement:
-    """Run a file's session and its network, in eval mode, on the same images (N, C, H, W)."""
+    """Run a file's session and its network, in eval mode, on the same images.
+
+    Batches are (N, C, H, W) of any N, `n_images` in all.
+    """
     expected, found = [], []
-    for start in range(0, len(images), AT_ONCE):
-        part = images[start : start + AT_ONCE]
+    for images in batches:
         with torch.inference_mode():
-            expected.append(network(part).numpy())
-        found += [_run(session, image[None].numpy()) for image in part]
-        on_step("comparing with torch", len(found), len(images))
+            expected.append(network(images).numpy())
+        found += [_run(session, image[None].numpy()) for image in images]
+        on_step("comparing with torch", len(found), n_images)
     return agreement(
         np.concatenate(expected),
         np.concatenate(found),

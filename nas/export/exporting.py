@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from nas.data.images import ImageData
 from nas.errors import NasError
 from nas.export.agreement import Agreement, compare
@@ -16,6 +18,9 @@ from nas.latency.runtimes.folding import folded
 from nas.latency.table import LatencyTable
 from nas.steps import OnStep
 from nas.text import write_bytes, write_text
+
+AT_ONCE = 32
+"""Images that are compared in one batch; at 224 px their floats then take 20 MB."""
 
 
 def export(
@@ -100,11 +105,12 @@ def _compared(
             f"{runtime.name} cannot run the file that was made of {subject.arch.name}: {reason}. "
             "Choose another format=, and report this network."
         ) from error
-    images, labels = subject.noise(), None
-    if data is not None:
-        images = subject.inputs(data.validation.pixels[: options.check])
-        labels = data.validation.labels[: options.check]
-    return compare(session, subject.network, images, labels, on_step)
+    if data is None:
+        noise = subject.noise()
+        return compare(session, subject.network, [noise], len(noise), None, on_step)
+    chosen = data.validation[: options.check]
+    batches = map(subject.inputs, torch.split(chosen.pixels, AT_ONCE))
+    return compare(session, subject.network, batches, len(chosen), chosen.labels, on_step)
 
 
 def _named(n_images: int, data: ImageData | None) -> str:

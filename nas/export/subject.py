@@ -18,7 +18,6 @@ from nas.network.checkpoint import Checkpoint
 COLOURS = (1, 3)
 """Channels of an image: grey, or red, green and blue."""
 N_NOISE = 8
-RESIZED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,11 +85,8 @@ class Subject:
     def inputs(self, pixels: Tensor) -> Tensor:
         """Map bytes (N, 1 or channels, H, W) to the floats (N, channels, size, size) it takes."""
         mean, std = (torch.tensor(one).view(1, -1, 1, 1) for one in (self.mean, self.std))
-        parts = [
-            (resize(part, self.arch.resolution).to(torch.float32) / 255 - mean) / std
-            for part in torch.split(pixels, RESIZED_AT_ONCE)
-        ]
-        return torch.cat(parts)
+        floats = resize(pixels, self.arch.resolution).to(torch.float32) / 255
+        return (floats - mean) / std
 
     def noise(self) -> Tensor:
         """Return normal noise of the shape of images, alike in every call."""
