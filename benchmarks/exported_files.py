@@ -16,7 +16,9 @@ from nas.export.agreement import compare
 from nas.export.settings import FORMATS
 from nas.export.subject import untrained
 from nas.export.timing import Latency, time_file
+from nas.latency.devices.local import LocalDevice
 from nas.latency.hardware_tables import named_table, table_names
+from nas.latency.measure import Setting
 from nas.latency.runner.sessions import open_session
 from nas.latency.runtimes.registry import load_runtime
 from nas.latency.runtimes.variants import VARIANTS
@@ -73,7 +75,7 @@ def main() -> None:
                 latency = time_file(
                     content,
                     subject.arch,
-                    runtime,
+                    Setting(hardware="here", device=LocalDevice(), runtime=runtime),
                     table_of(options.hardware, runtime.name, dtype, subject.arch),
                     n_rounds=options.rounds,
                     on_step=quiet,

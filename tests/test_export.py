@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -38,6 +38,7 @@ from nas.export.settings import FORMATS, ExportSettings
 from nas.export.subject import Subject, trained, untrained
 from nas.export.timing import NAME, time_file
 from nas.latency.__main__ import main as measure
+from nas.latency.devices.contract import Device, Facts
 from nas.latency.devices.local import LocalDevice
 from nas.latency.measure import Setting
 from nas.latency.runner.bench import Job
@@ -119,8 +120,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Case]
         checkpoint().save(folder / "best.safetensors")
         subject = trained(folder / "best.safetensors", None, None)
         options = ExportSettings(checkpoint="best", format=format_, dtype=dtype, rounds=2)
-        runtime = load_runtime(FORMATS[format_], dtype)
-        exported = export(subject, runtime, options, DATA, None, folder, quiet)
+        setting = here(load_runtime(FORMATS[format_], dtype))
+        exported = export(subject, setting, options, DATA, None, folder, quiet)
         return Case(subject=subject, exported=exported, folder=folder)
 
     return make
@@ -379,7 +380,7 @@ def test_a_file_that_computes_something_else_is_not_written(path: Path, tmp_path
     folder.mkdir()
     options = ExportSettings(checkpoint="x", format="onnx")
     with pytest.raises(NasError, match=r"small\.onnx must compute.*was not written"):
-        export(subject, Wrong(), options, DATA, None, folder, quiet)
+        export(subject, here(Wrong()), options, DATA, None, folder, quiet)
     assert not list(folder.iterdir())
 
 
@@ -401,8 +402,8 @@ def test_a_full_disk_leaves_what_was_there(
     monkeypatch.setattr(Path, "replace", rename)
     options = ExportSettings(checkpoint="x", format="onnx", rounds=2)
     with pytest.raises(NasError, match=f"{names[number]} cannot be written: No space left"):
-        runtime = load_runtime("onnxruntime")
-        export(trained(path, None, None), runtime, options, DATA, None, tmp_path, quiet)
+        setting = here(load_runtime("onnxruntime"))
+        export(trained(path, None, None), setting, options, DATA, None, tmp_path, quiet)
     assert [(tmp_path / name).read_bytes() == b"old" for name in names[number:]] == [True] * (
         3 - number
     )
@@ -479,32 +480,41 @@ def test_any_name_makes_a_plain_file_name(name: str, stem: str) -> None:
     assert stem_of(name, "int8") == f"{stem}_int8"
 
 
-def table_of(runtime: Runtime, layers: Sequence[Layer], **header: str) -> LatencyTable:
-    """Return a table that was measured here, with 0.5 ms a layer."""
-    device = LocalDevice()
-    conditions = Setting(hardware="me", device=device, runtime=runtime).conditions(
-        device.facts(runtime.name, 1, ())
-    )
+def here(runtime: Runtime, device: Device | None = None) -> Setting:
+    """Return a setting on this machine, or on a device."""
+    return Setting(hardware="me", device=device or LocalDevice(), runtime=runtime)
+
+
+def table_of(setting: Setting, layers: Sequence[Layer], **header: str) -> LatencyTable:
+    """Return a table that was measured there, with 0.5 ms a layer."""
+    conditions = setting.conditions(setting.facts())
     rows = {layer: Row(layer=layer, ms=0.5, isolated_ms=0.25, n=9) for layer in layers}
     return LatencyTable(name="mine", header=conditions | header, rows=rows)
 
 
-def test_the_time_is_brought_to_the_pace_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers take twice what they took when the table was made, so the network would take half."""
+class Slow(LocalDevice):
+    """A board on which the layers take twice what the table says, and the network 3 ms."""
 
-    def time(self: LocalDevice, job: Job, **_: Any) -> Any:
+    def facts(self, runtime: str, threads: int, cores: tuple[int, ...]) -> Facts:
+        """Return what the board says of itself."""
+        return replace(super().facts(runtime, threads, cores), cpu="board")
+
+    def time(self, job: Job, **_: Any) -> Iterator[Reading]:
+        """Yield visits without waiting."""
         assert set(job.models) == {NAME, *map(str, SMALL.layers)}
         for number in job.plan.rounds:
             for name in (ANCHOR, *job.models):
                 ms = 3.0 if name == NAME else 0.5
                 yield Reading(name=name, round=number, at_s=0.0, times_ms=(ms, ms))
 
-    monkeypatch.setattr(LocalDevice, "time", time)
-    runtime = load_runtime("onnxruntime")
-    found = time_file(
-        b"", SMALL, runtime, table_of(runtime, SMALL.layers), n_rounds=4, on_step=quiet
-    )
+
+def test_the_time_is_brought_to_the_pace_of_the_table() -> None:
+    """Layers take twice what they took when the table was made, so the network would take half."""
+    setting = here(load_runtime("onnxruntime"), Slow())
+    table = table_of(setting, SMALL.layers)
+    found = time_file(b"", SMALL, setting, table, n_rounds=4, on_step=quiet)
     assert found.ms == pytest.approx(3)
+    assert (found.device, found.cpu, found.threads) == ("me", "board", 1)
     assert found.prediction is not None
     assert found.prediction.ms == pytest.approx(0.5 * len(SMALL.layers))
     assert found.prediction.ms_then == pytest.approx(1.5)
@@ -512,10 +522,10 @@ def test_the_time_is_brought_to_the_pace_of_the_table(monkeypatch: pytest.Monkey
 
 
 def test_a_table_of_another_machine_is_not_compared() -> None:
-    runtime, subject = load_runtime("onnxruntime"), untrained(SMALL)
-    table = table_of(runtime, SMALL.layers, cpu="another", dtype="int8")
-    content = runtime.export(subject.network, subject.noise()[:1])
-    found = time_file(content, SMALL, runtime, table, n_rounds=2, on_step=quiet).prediction
+    setting, subject = here(load_runtime("onnxruntime")), untrained(SMALL)
+    table = table_of(setting, SMALL.layers, cpu="another", dtype="int8")
+    content = setting.runtime.export(subject.network, subject.noise()[:1])
+    found = time_file(content, SMALL, setting, table, n_rounds=2, on_step=quiet).prediction
     assert found is not None
     assert found.ms == pytest.approx(2)
     assert (found.ms_then, found.error_percent) == (None, None)
@@ -529,8 +539,7 @@ def entered(enter: Enter, *words: str) -> tuple[int, str, str]:
 
 
 def test_the_command_exports_for_a_table(enter: Enter, tmp_path: Path) -> None:
-    runtime = load_runtime("onnxruntime")
-    table_of(runtime, SMALL.layers).save(tmp_path / "mine.csv")
+    table_of(here(load_runtime("onnxruntime")), SMALL.layers).save(tmp_path / "mine.csv")
     SMALL.save(tmp_path / "small.yaml")
     words = ("checkpoint=null", "arch=small.yaml", "table=mine.csv", "rounds=2")
     code, said, _ = entered(enter, *words)
@@ -578,6 +587,17 @@ def test_the_command_exports_for_data(enter: Enter, tmp_path: Path) -> None:
         (["checkpoint=best.safetensors", "data=digits"], "but has 10 ("),
         (["checkpoint=best.safetensors", "data=digts"], "Did you mean digits?"),
         (["checkpoint=best.safetensors", "table=pixel_cpu"], "has no row for 3 layers of small"),
+        (
+            [
+                *("checkpoint=null", "arch=mobilenet_v1", "width=0.9", "dtype=int8"),
+                *("format=litert", "+hardware=epyc_milan_cpu"),
+            ],
+            "python -m nas.latency +hardware=epyc_milan_cpu runtime=litert dtype=int8 \"layer=['",
+        ),
+        (
+            ["checkpoint=null", "arch=mobilenet_v1", "width=0.9", "+hardware=raspberry_pi"],
+            "hardware raspberry_pi has no latency_tables/raspberry_pi.csv yet",
+        ),
         (
             [
                 *("checkpoint=best.safetensors", "format=litert", "dtype=int8", "data=digits"),
@@ -665,8 +685,8 @@ def test_eight_bits_name_the_same_digits(
     pytest.importorskip(PACKAGES[format_])
     digits_checkpoint().save(tmp_path / "net.safetensors")
     words = ("checkpoint=net.safetensors", "data=digits", f"format={format_}", "dtype=int8")
-    words = (*words, "rounds=2", "calibration=100", *([f"mode={mode}"] if mode else []))
-    code, said, error = entered(enter, *words)
+    less = ("rounds=2", "calibration=100", *([f"mode={mode}"] if mode else []))
+    code, said, error = entered(enter, *words, *less)
     assert code == 0, error
     assert "held out\n" in said, "no warning"
     figures = json.loads((tmp_path / "run/export.json").read_text())["agreement"]

@@ -30,6 +30,7 @@ PLAIN = {
     "nas.export.metadata",
     "nas.export.script",
     "nas.export.settings",
+    "nas.export.tables",
     "nas.extras",
     "nas.fidelity",
     "nas.fidelity.figures",

@@ -17,20 +17,16 @@ from nas.chosen_data import load_data
 from nas.commands import command, settings
 from nas.errors import NasError
 from nas.export.settings import LIKE, ExportSettings
-from nas.latency.breakdown import Breakdown, layers_command
-from nas.latency.hardware_tables import (
-    hardware_of,
-    hardware_table,
-    measuring_options,
-    named_table,
-    table_names,
-)
-from nas.latency.settings import HardwareSettings, LatencySettings
-from nas.latency.table import LatencyTable
+from nas.export.tables import predicting_table, require_rows
+from nas.latency.devices.local import LocalDevice
+from nas.latency.devices.registry import load_device
 from nas.showing_steps import showing_steps
 
 if TYPE_CHECKING:
     from nas.export.subject import Subject
+    from nas.latency.measure import Setting
+
+HERE = "this machine"
 
 
 @command("export")
@@ -43,34 +39,20 @@ def main(cfg: DictConfig) -> None:
         )
     options = settings(cfg, ExportSettings)
     options.validate()
-    table = _table(options, cfg)
+    table = predicting_table(options)
     console = Console(emoji=False, highlight=False, soft_wrap=True)
-    subject = _subject(options)
-
-    from nas.export.exporting import export
-    from nas.latency.runtimes.registry import load_runtime
-
-    variant = options.variant
-    runtime = load_runtime(variant.name, variant.dtype, variant.mode)
-    _ = runtime.versions  # a missing package is said before data are read
+    subject, setting = _subject(options), _setting(options)
     if table is not None:
-        hardware = (options.hardware or {}).get("name") or hardware_of(table)
-        more = measuring_options(hardware, table, options.table)
-        adding = layers_command(hardware, table.missing(subject.arch), more)
-        Breakdown.of(subject.arch, table, adding)
+        require_rows(table, subject.arch, options)
     data = load_data(options.data, console)
     if data is not None:
         subject.check_data(data)
+
+    from nas.export.exporting import export
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
     with showing_steps(console) as on_step:
-        exported = export(
-            subject,
-            runtime,
-            options,
-            data,
-            table,
-            Path(HydraConfig.get().runtime.output_dir),
-            on_step,
-        )
+        exported = export(subject, setting, options, data, table, folder, on_step)
     for title, text in exported.lines().items():
         console.print(f"{title:9}  {escape(text)}")
 
@@ -91,33 +73,25 @@ def _subject(options: ExportSettings) -> "Subject":
     return untrained(arch)
 
 
-def _table(options: ExportSettings, cfg: DictConfig) -> LatencyTable | None:
-    """Return the table that predicts the latency: the hardware's for that runtime and dtype."""
-    if options.table is not None:
-        return named_table(options.table, "table")
-    if options.hardware is None:
-        return None
-    hardware = settings(cfg.hardware, HardwareSettings)
-    chosen = LatencySettings(hardware=hardware)
-    if not chosen.is_modelled:
-        chosen.runtime, chosen.dtype, chosen.mode = (
-            options.variant.name,
-            options.dtype,
-            options.mode,
-        )
-    name = chosen.path.stem
-    if name != hardware.table and name not in table_names():
-        words = {"runtime": chosen.runtime, "dtype": chosen.dtype, "mode": chosen.mode}
-        more = " ".join(
-            f"{key}={word}"
-            for key, word in words.items()
-            if word not in (None, getattr(hardware, key))
-        )
-        raise NasError(
-            f"hardware {hardware.name} has no latency_tables/{name}.csv yet. Write it: "
-            f"python -m nas.latency +hardware={hardware.name} {more}"
-        )
-    return hardware_table(hardware.name, name)
+def _setting(options: ExportSettings) -> "Setting":
+    """Return where the file is run and timed: on the hardware, if that can be measured, or here."""
+    from nas.latency.measure import Setting
+    from nas.latency.runtimes.registry import load_runtime
+
+    variant, hardware = options.variant, options.hardware
+    runtime = load_runtime(variant.name, variant.dtype, variant.mode)
+    _ = runtime.versions  # a missing package is said before data are read
+    if hardware is None or hardware.device == "modelled":
+        return Setting(hardware=HERE, device=LocalDevice(), runtime=runtime)
+    setting = Setting(
+        hardware=hardware.name,
+        device=load_device(hardware.device, hardware.connection),
+        runtime=runtime,
+        threads=hardware.threads,
+        cores=tuple(hardware.cores),
+    )
+    setting.facts()  # and so is a device that cannot be reached
+    return setting
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from nas.export.script import run_script, script_name, stem_of
 from nas.export.settings import ExportSettings
 from nas.export.subject import Subject
 from nas.export.timing import time_file
+from nas.latency.measure import Setting
 from nas.latency.runner.sessions import open_session
 from nas.latency.runtimes.contract import Runtime
 from nas.latency.runtimes.folding import folded
@@ -25,7 +26,7 @@ AT_ONCE = 32
 
 def export(
     subject: Subject,
-    runtime: Runtime,
+    setting: Setting,
     options: ExportSettings,
     data: ImageData | None,
     table: LatencyTable | None,
@@ -34,12 +35,15 @@ def export(
 ) -> Exported:
     """Write the file, its script and export.json into a folder that exists.
 
+    It is compared with torch here, and timed by the setting's device.
+
     Nothing is written before the file was run: one that computes something else is not kept.
 
     Raises:
         NasError: the runtime lacks a package or cannot express the network, the file in fp32
             differs from torch, or the folder cannot be written.
     """
+    runtime = setting.runtime
     content = _content(subject, runtime, options, data, on_step)
     stem = stem_of(subject.arch.name, runtime.dtype)
     path, script = folder / f"{stem}{runtime.suffix}", folder / script_name(stem)
@@ -47,7 +51,7 @@ def export(
     if runtime.dtype == "fp32":
         found.check(path.name)
     latency = time_file(
-        content, subject.arch, runtime, table, n_rounds=options.rounds, on_step=on_step
+        content, subject.arch, setting, table, n_rounds=options.rounds, on_step=on_step
     )
     exported = Exported(
         path=path,

@@ -78,8 +78,7 @@ class Exported:
             "size": self._size(),
             "agreement": self._agreement(),
             "accuracy": self._accuracy(),
-            "latency": f"{self.latency.ms:.3f} ms on this {self.latency.cpu}, one image, one "
-            f"thread (± {self.latency.std_ms:.3f})",
+            "latency": self._latency(),
             "predicted": _predicted(self.latency.prediction),
             "run it": f"python {self.script} <image>",
         }
@@ -108,6 +107,14 @@ class Exported:
         if one.file_top1_percent is None:
             return "" if self.checkpoint else "none: the weights are random"
         return f"{one.file_top1_percent:.2f} % (torch: {one.torch_top1_percent:.2f} %)"
+
+    def _latency(self) -> str:
+        one = self.latency
+        threads = "one thread" if one.threads == 1 else f"{one.threads} threads"
+        return (
+            f"{one.ms:.3f} ms on {one.device} ({one.cpu}), one image, {threads} "
+            f"(± {one.std_ms:.3f})"
+        )
 
 
 def _predicted(prediction: "Prediction | None") -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from nas.errors import NasError, unknown
 from nas.latency.runtimes.variants import Variant
+from nas.latency.settings import HardwareSettings
 from nas.text import integer
 
 FORMATS = {
@@ -31,7 +32,7 @@ class ExportSettings:
     data: dict[str, Any] | None = None
     calibration: int = 200
     check: int = 1000
-    hardware: dict[str, Any] | None = None
+    hardware: HardwareSettings | None = None
     table: str | None = None
     rounds: int = 40
 

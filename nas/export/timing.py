@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from nas.arch import Arch
 from nas.export.result import UNKNOWN
 from nas.latency.assembly import companions, today
-from nas.latency.devices.local import LocalDevice
 from nas.latency.measure import Setting
 from nas.latency.models import model_files
 from nas.latency.readings import measurements
 from nas.latency.runner.bench import Job
 from nas.latency.runner.timing import ANCHOR, Plan
-from nas.latency.runtimes.contract import Runtime
 from nas.latency.session import ANCHOR_LAYER
 from nas.latency.subjects import Subject
 from nas.latency.table import LatencyTable
@@ -43,31 +41,31 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """The ms of a file here: one image, one thread, at the machine's quick pace; see `readings`."""
+    """The ms of a file for one image, at the device's quick pace; see `nas.latency.readings`."""
 
     ms: float
     std_ms: float
+    device: str
     cpu: str
+    threads: int
     prediction: Prediction | None
 
 
 def time_file(
     content: bytes,
     arch: Arch,
-    runtime: Runtime,
+    setting: Setting,
     table: LatencyTable | None,
     *,
     n_rounds: int,
     on_step: OnStep,
 ) -> Latency:
-    """Time a file, and with it layers of a table of this machine, which tell today's pace.
+    """Time a file, and with it layers of a table of that device, which tell today's pace.
 
     Raises:
-        NasError: the runtime cannot run it, or the table has no row for some layer.
+        NasError: the device was lost or cannot run it, or the table has no row for some layer.
     """
-    device = LocalDevice()
-    setting = Setting(hardware="", device=device, runtime=runtime)
-    facts = setting.facts()
+    facts, runtime = setting.facts(), setting.runtime
     differences = {} if table is None else _differences(table, setting.conditions(facts))
     known = None if differences else table
     layers = [ANCHOR_LAYER, *companions(known)]
@@ -75,12 +73,14 @@ def time_file(
     job = Job(
         runtime=runtime.name,
         options=runtime.options,
+        threads=setting.threads,
+        cores=setting.cores,
         plan=Plan(n_rounds=n_rounds, anchor_every=10),
         models={NAME: content} | {str(layer): files[str(layer)] for layer in layers[1:]},
         anchor=files[str(ANCHOR_LAYER)],
     )
     readings = []
-    for reading in device.time(job, done=(), start_s=0.0, on_step=on_step):
+    for reading in setting.device.time(job, done=(), start_s=0.0, on_step=on_step):
         readings.append(reading)
         if reading.name != ANCHOR:
             on_step("timing", reading.round + 1, n_rounds)
@@ -88,7 +88,9 @@ def time_file(
     return Latency(
         ms=found[NAME].ms,
         std_ms=found[NAME].std_ms,
+        device=setting.hardware,
         cpu=facts.cpu,
+        threads=setting.threads,
         prediction=None
         if table is None
         else Prediction(
