@@ -36,7 +36,7 @@ from nas.export.result import Exported
 from nas.export.script import stem_of
 from nas.export.settings import FORMATS, ExportSettings
 from nas.export.subject import Subject, trained, untrained
-from nas.export.timing import NAME, time_file
+from nas.export.timing import NAME, Prediction, time_file
 from nas.latency.__main__ import main as measure
 from nas.latency.devices.contract import Device, Facts
 from nas.latency.devices.local import LocalDevice
@@ -478,6 +478,21 @@ def test_random_weights_keep_the_signal_alive() -> None:
 def test_any_name_makes_a_plain_file_name(name: str, stem: str) -> None:
     assert stem_of(name, "fp32") == stem
     assert stem_of(name, "int8") == f"{stem}_int8"
+
+
+def test_lines_warn_and_compare(made: Callable[[str, str], Case]) -> None:
+    exported = made("onnx", "int8").exported
+    weak = replace(exported.agreement, same_top1_percent=96.0)
+    prediction = Prediction(table="mine", ms=4.0, differences={}, ms_then=3.0)
+    other = replace(
+        exported, agreement=weak, latency=replace(exported.latency, prediction=prediction)
+    )
+    assert "below 97 %" in other.lines()["agreement"]
+    assert "below" not in exported.lines()["agreement"]
+    assert other.lines()["predicted"].startswith("4.000 ms by table mine: +33.3 % of the 3.000 ms")
+    assert "predicted" not in exported.lines()
+    n_weights = 2004  # counted in test_batch_norms_are_folded
+    assert exported.shrinkage == pytest.approx(4 * n_weights / exported.path.stat().st_size)
 
 
 def here(runtime: Runtime, device: Device | None = None) -> Setting:
