@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
@@ -64,9 +64,22 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         NasError: the folder is missing or not writable, or the disk is full.
     """
+    _write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing, as `write_text` does.
+
+    Raises:
+        NasError: the folder is missing or not writable, or the disk is full.
+    """
+    _write_whole(path, lambda draft: draft.write_bytes(content))
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
-        draft.write_text(text, encoding="utf-8")
+        write(draft)
         draft.replace(path)
     except OSError as error:
         raise NasError(

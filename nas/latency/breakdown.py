@@ -1,10 +1,10 @@
 """A network's latency, layer by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from shlex import quote
 
-from nas.arch import Arch
+from nas.arch import Arch, Layer
 from nas.errors import NasError
 from nas.latency.table import LatencyTable, Row
 
@@ -57,5 +57,17 @@ def adding_command(
     what is None is left out.
     """
     words = {"+hardware": hardware or "<name>", "arch": arch, **scaling, **options}
-    given = [quote(f"{key}={value}") for key, value in words.items() if value is not None]
-    return f"python -m nas.latency {' '.join(given)}"
+    return f"python -m nas.latency {_typed(words)}"
+
+
+def layers_command(
+    hardware: str | None, layers: Iterable[Layer], options: Mapping[str, object]
+) -> str:
+    """Return the command that adds single layers to a table; see `adding_command`."""
+    texts = ",".join(f"'{layer}'" for layer in layers)
+    words = {"+hardware": hardware or "<name>", **options}
+    return f'python -m nas.latency {_typed(words)} "layer=[{texts}]"'
+
+
+def _typed(words: Mapping[str, object]) -> str:
+    return " ".join(quote(f"{key}={value}") for key, value in words.items() if value is not None)

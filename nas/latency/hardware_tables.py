@@ -48,11 +48,20 @@ def hardware_of(table: LatencyTable) -> str | None:
     return device if device in names(_HARDWARE, ".yaml") else None
 
 
-def measuring_options(hardware: str | None, table: LatencyTable) -> dict[str, str]:
-    """Return the options with which `nas.latency` goes on with a table of that hardware."""
+def measuring_options(
+    hardware: str | None, table: LatencyTable, named: str | None = None
+) -> dict[str, str]:
+    """Return the options with which `nas.latency` goes on with a table of that hardware.
+
+    `named` is what a command line called the table, None where it only named the hardware.
+    """
     own = {} if hardware is None else read_yaml(find(_HARDWARE, hardware, ".yaml"))
     given = {key: table.header.get(key, "none") for key in _CHOSEN}
-    return {key: value for key, value in given.items() if value not in ("none", own.get(key))}
+    more = {key: value for key, value in given.items() if value not in ("none", own.get(key))}
+    # A file that the hardware's command would not write by itself has to be named.
+    if named is not None and named != hardware:
+        more["table"] = named if named.endswith(".csv") else f"latency_tables/{table.name}.csv"
+    return more
 
 
 def table_names() -> list[str]:

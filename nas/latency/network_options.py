@@ -64,11 +64,7 @@ class NetworkOptions:
 
     def _adding_command(self, table: LatencyTable) -> str:
         hardware = (self.hardware or {}).get("name") or hardware_of(table)
-        more = measuring_options(hardware, table)
-        # A file that the hardware's command would not write by itself has to be named.
-        if self.table is not None and self.table != hardware:
-            is_path = self.table.endswith(".csv")
-            more["table"] = self.table if is_path else f"latency_tables/{table.name}.csv"
+        more = measuring_options(hardware, table, self.table)
         width = None if self.width == 1 else f"{self.width:g}"
         names = ablation_names(self.ablate)
         ablate = f"[{','.join(names)}]" if names else None

@@ -41,7 +41,7 @@ def open_session(
     """Return the session of a model file, fed with noise.
 
     Args:
-        runtime: `onnxruntime`, `litert`, `executorch` or `torch`.
+        runtime: `onnxruntime`, `litert`, `executorch`, `torch` or `torchscript`.
         model: the file's path or content.
         threads: one by default: the figure that papers give for phones, and the one that other
             work on the machine disturbs least.
@@ -91,5 +91,6 @@ _MODULES = {
     "litert": ("ai_edge_litert", "ai-edge-litert", "litert_session"),
     "executorch": ("executorch", "executorch", "executorch_session"),
     "torch": ("torch", "torch", "torch_session"),
+    "torchscript": ("torch", "torch", "torchscript_session"),
 }
 """The package, what pip calls it, and the module of this folder that opens its files."""

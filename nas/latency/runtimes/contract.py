@@ -55,8 +55,19 @@ class Runtime(Protocol):
     def is_slow(self) -> bool:
         """Tell whether an export takes so long that files are worth keeping."""
 
-    def export(self, module: nn.Module, images: Tensor) -> bytes:
+    def export(
+        self,
+        module: nn.Module,
+        images: Tensor,
+        *,
+        calibration: Tensor | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> bytes:
         """Return the model file of a module in eval mode, for inputs of the shape of `images`.
+
+        Numbers of 8 bits take the ranges that `calibration` has, images of that shape but for
+        their number; by default those of `images` and of noise. `facts` are kept in the file as its
+        format keeps metadata.
 
         Raises:
             NasError: a package is missing, or the module has a part that cannot be exported.

@@ -2,7 +2,7 @@
 
 import importlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,23 +38,38 @@ class ExecuTorch:
         packages = ["executorch", "torch"]
         return package_versions(EXTRA, *packages, *(["torchao"] if self.dtype == "int8" else []))
 
-    def export(self, module: nn.Module, images: Tensor) -> bytes:
-        """Return the .pte file of a module."""
+    def export(
+        self,
+        module: nn.Module,
+        images: Tensor,
+        *,
+        calibration: Tensor | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Return the .pte file of a module; facts are constant methods that return text."""
         with _quiet(), torch.no_grad():
             require("executorch.exir", EXTRA)
-            return _program(module, images, is_int8=self.dtype == "int8")
+            is_int8 = self.dtype == "int8"
+            return _program(module, images, calibration, facts or {}, is_int8=is_int8)
 
 
-def _program(module: nn.Module, images: Tensor, *, is_int8: bool) -> bytes:
+def _program(
+    module: nn.Module,
+    images: Tensor,
+    calibration: Tensor | None,
+    facts: Mapping[str, str],
+    *,
+    is_int8: bool,
+) -> bytes:
     exir = importlib.import_module("executorch.exir")
     partition = require("executorch.backends.xnnpack.partition.xnnpack_partitioner", EXTRA)
     if not takes_floats(images):
         # Inside a network the blocks hand each other NHWC; NCHW would be turned at both ends.
         images = images.to(memory_format=torch.channels_last)
-    exported = torch.export.export(folded(module), (images,))
-    constants = _layouts(module, images)
+    exported = torch.export.export(folded(module, with_means=True), (images,))
+    constants = {**facts, **_layouts(module, images)}
     if is_int8:
-        exported = _quantised(exported, images)
+        exported = _quantised(exported, images, calibration)
         constants |= _with_integer_ends(exported, module, images)
     edge = exir.to_edge_transform_and_lower(
         exported,
@@ -74,15 +89,16 @@ def _layouts(module: nn.Module, images: Tensor) -> dict[str, Any]:
     return {"input_is_nhwc": is_nhwc, "output_is_nhwc": is_nhwc and not gives_floats(module)}
 
 
-def _quantised(exported: Any, images: Tensor) -> Any:
+def _quantised(exported: Any, images: Tensor, calibration: Tensor | None) -> Any:
     """Return the program in 8 bits as ExecuTorch's documentation does it: static, per channel."""
     pt2e = require("torchao.quantization.pt2e.quantize_pt2e", EXTRA)
     prepared = pt2e.prepare_pt2e(exported.module(), _quantizer())
     torch.manual_seed(0)
-    results = [
-        prepared(calibration)
-        for calibration in (images, *(torch.randn_like(images) for _ in range(3)))
-    ]
+    if calibration is None:
+        batches = (images, *(torch.randn_like(images) for _ in range(3)))
+    else:
+        batches = torch.split(calibration, len(images))
+    results = [prepared(batch) for batch in batches]
     converted = pt2e.convert_pt2e(prepared)
     if not _gives_integers(converted):
         converted = _Rounded(converted, torch.stack(results))

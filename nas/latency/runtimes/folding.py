@@ -13,15 +13,18 @@ class _Mean(nn.Module):
         return x.mean((2, 3), keepdim=True)
 
 
-def folded(module: nn.Module) -> nn.Module:
-    """Return a copy in eval mode, its batch-norms folded into the convolutions before them."""
+def folded(module: nn.Module, *, with_means: bool = False) -> nn.Module:
+    """Return a copy in eval mode, its batch-norms folded into the convolutions before them.
+
+    `with_means` puts a plain mean in the place of each global average pool.
+    """
     module = copy.deepcopy(module).eval()
     for parent in list(module.modules()):
         names = list(parent._modules)
         for name, following in zip(names, [*names, ""][1:], strict=True):
             part = parent._modules[name]
             norm = parent._modules.get(following)
-            if isinstance(part, nn.AdaptiveAvgPool2d):
+            if with_means and isinstance(part, nn.AdaptiveAvgPool2d):
                 parent._modules[name] = _Mean()
             is_chain = isinstance(parent, nn.Sequential) and isinstance(part, nn.Conv2d)
             if is_chain and isinstance(norm, nn.BatchNorm2d):

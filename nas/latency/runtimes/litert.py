@@ -1,5 +1,6 @@
 """LiteRT (TensorFlow Lite) with its XNNPACK delegate: files in milliseconds, by our own writer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -28,6 +29,13 @@ class LiteRT:
         """Return the versions of the packages that decide the file or the times."""
         return package_versions("litert", "ai-edge-litert", "torch")
 
-    def export(self, module: nn.Module, images: Tensor) -> bytes:
-        """Return the .tflite file of a module."""
-        return litert_model(module, images, self.dtype)
+    def export(
+        self,
+        module: nn.Module,
+        images: Tensor,
+        *,
+        calibration: Tensor | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Return the .tflite file of a module; facts are metadata buffers of their names."""
+        return litert_model(module, images, self.dtype, calibration, facts or {})

@@ -99,6 +99,14 @@ class File:
                 setattr(operator.builtinOptions, name, value)
         self._graph.operators.append(operator)
 
+    def fact(self, name: str, text: str) -> None:
+        """Add a metadata buffer of text."""
+        entry = self._schema.MetadataT()
+        entry.name, entry.buffer = name, len(self._model.buffers)
+        content = np.frombuffer(text.encode(), np.uint8)
+        self._model.buffers.append(_aligned_buffer(self._schema, content))
+        self._model.metadata = [*(self._model.metadata or []), entry]
+
     def content(self, output: int) -> bytes:
         """Return the file's bytes."""
         flatbuffers = require("flatbuffers", "litert")

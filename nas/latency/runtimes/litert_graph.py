@@ -4,7 +4,7 @@ Why not litert-torch: it needs 1 to 2 s a layer and 25 s a network, and some hun
 writes the same operators in milliseconds. Images and results are NHWC.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,17 +22,25 @@ _ACTS = {"": 0, "relu": 1, "relu6": 3}
 _SAME, _VALID = 0, 1
 
 
-def litert_model(module: nn.Module, images: Tensor, dtype: str) -> bytes:
+def litert_model(
+    module: nn.Module,
+    images: Tensor,
+    dtype: str,
+    calibration: Tensor | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> bytes:
     """Return the LiteRT model of a module in eval mode, for one shape of images."""
     is_int8 = dtype == "int8"
-    # Floats need no ranges.
-    calibrated = steps_of(module, images) if is_int8 else steps_of(module, images, n_noise=0)
-    steps = _with_gates(calibrated)
+    if is_int8:
+        steps = steps_of(module, images, calibration=calibration)
+    else:
+        steps = steps_of(module, images, n_noise=0)  # floats need no ranges
+    steps = _with_gates(steps)
     writer = _Writer(steps, is_int8=is_int8)
     writer.begin(steps[0], is_float=takes_floats(images))
     for step in steps[1:]:
         writer.write(step)
-    return writer.end(steps[-1], is_float=gives_floats(module))
+    return writer.end(steps[-1], facts or {}, is_float=gives_floats(module))
 
 
 def _with_gates(steps: Sequence[Step]) -> list[Step]:
@@ -68,13 +76,15 @@ class _Writer:
             self._file.inputs = [self._file.tensor("float_input", _nhwc(step.shape), "FLOAT32")]
             self._file.operator("QUANTIZE", self._file.inputs, self._tensors[step.name])
 
-    def end(self, step: Step, *, is_float: bool) -> bytes:
-        """Write the output, and return the file."""
+    def end(self, step: Step, facts: Mapping[str, str], *, is_float: bool) -> bytes:
+        """Write the output and the facts, and return the file."""
         output = self._tensors[step.name]
         if self._is_int8 and is_float:
             result = self._file.tensor("float_output", _nhwc(step.shape), "FLOAT32")
             self._file.operator("DEQUANTIZE", [output], result)
             output = result
+        for name, text in facts.items():
+            self._file.fact(name, text)
         return self._file.content(output)
 
     def write(self, step: Step) -> None:

@@ -6,7 +6,7 @@ same graph of both.
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,8 +23,10 @@ Spec = tuple[str, Sequence[Tensor], dict[str, Any]]
 """ONNX operator, constant inputs after the variable ones, attributes."""
 
 
-def onnx_model(module: nn.Module, images: Tensor) -> bytes:
+def onnx_model(module: nn.Module, images: Tensor, facts: Mapping[str, str] | None = None) -> bytes:
     """Return the ONNX model of a module in eval mode, for inputs of the shape of `images`.
+
+    Its input is named `input`, its output `output`.
 
     Raises:
         NasError: it holds a part that has no ONNX form here, or onnx is not installed.
@@ -35,25 +37,32 @@ def onnx_model(module: nn.Module, images: Tensor) -> bytes:
         results = module(images)
     nodes: list[Any] = []
     constants: list[Any] = []
+    names: dict[fx.Node, str] = {}
     for node in fx.symbolic_trace(module).graph.nodes:
+        names[node] = "input" if node.op == "placeholder" else node.name
         if node.op in ("placeholder", "output"):
             continue
+        if isinstance(parts.get(str(node.target)), (nn.Dropout, nn.Identity)):
+            names[node] = names[node.all_input_nodes[0]]
+            continue
         kind, tensors, attributes = _spec_of(node, parts)
-        names = [f"{node.name}.{index}" for index in range(len(tensors))]
-        for name, tensor in zip(names, tensors, strict=True):
+        inputs = [names[source] for source in node.all_input_nodes]
+        for index, tensor in enumerate(tensors):
             array = tensor.detach().contiguous().numpy()
-            constants.append(onnx.numpy_helper.from_array(array, name))
-        inputs = [source.name for source in node.all_input_nodes] + names
+            inputs.append(f"{node.name}.{index}")
+            constants.append(onnx.numpy_helper.from_array(array, inputs[-1]))
         nodes.append(onnx.helper.make_node(kind, inputs, [node.name], **attributes))
+    nodes[-1].output[0] = "output"
     graph = onnx.helper.make_graph(
         nodes,
         type(module).__name__,
-        [_value(onnx, nodes[0].input[0], images)],
-        [_value(onnx, nodes[-1].output[0], results)],
+        [_value(onnx, "input", images)],
+        [_value(onnx, "output", results)],
         constants,
     )
     opset = onnx.helper.make_opsetid("", OPSET)
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+    onnx.helper.set_model_props(model, dict(facts or {}))
     content: bytes = model.SerializeToString()
     return content
 
@@ -112,6 +121,4 @@ _SPECS: dict[type, Callable[[Any], Spec]] = {
     nn.Hardsigmoid: _plain("HardSigmoid", alpha=1 / 6, beta=0.5),
     nn.AdaptiveAvgPool2d: _plain("GlobalAveragePool"),
     nn.Flatten: _plain("Flatten"),
-    nn.Dropout: _plain("Identity"),
-    nn.Identity: _plain("Identity"),
 }

@@ -5,7 +5,7 @@ to run it in integers (the QDQ form, which its documentation advises). Which ste
 `quantize_static` chooses: all but the hard sigmoid, which has no 8-bit kernel and stays in float.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,14 +29,20 @@ _KINDS = {"conv": "Conv", "linear": "Gemm", "pool": "GlobalAveragePool", "flatte
 _KINDS |= {"add": "Add", "mul": "Mul", "hsigmoid": "HardSigmoid", "relu": "Relu", "relu6": "Relu"}
 
 
-def onnx_int8_model(module: nn.Module, images: Tensor, mode: str) -> bytes:
+def onnx_int8_model(
+    module: nn.Module,
+    images: Tensor,
+    mode: str,
+    calibration: Tensor | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> bytes:
     """Return the 8-bit ONNX model of a module in eval mode, for one shape of images."""
-    steps = _with_gates(steps_of(module, images))
+    steps = _with_gates(steps_of(module, images, calibration=calibration))
     writer = _Writer(steps, *MODES[mode])
     writer.begin(steps[0], is_float=takes_floats(images))
     for step in steps[1:]:
         writer.write(step)
-    return writer.end(steps[-1], is_float=gives_floats(module))
+    return writer.end(steps[-1], facts or {}, is_float=gives_floats(module))
 
 
 def _with_gates(steps: list[Step]) -> list[Step]:
@@ -85,8 +91,8 @@ class _Writer:
             self._add("Transpose", ["input"], f"{step.name}.q", perm=[0, 3, 1, 2])
         self._dequantise(step.name)
 
-    def end(self, step: Step, *, is_float: bool) -> bytes:
-        """Write the output, and return the file."""
+    def end(self, step: Step, facts: Mapping[str, str], *, is_float: bool) -> bytes:
+        """Write the output and the facts, and return the file."""
         if is_float:
             self._nodes[-1].output[0] = "output"
         else:
@@ -97,7 +103,7 @@ class _Writer:
         graph = helper.make_graph(self._nodes, "block", self._inputs, outputs, self._constants)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
-        helper.set_model_props(model, self._metadata)
+        helper.set_model_props(model, {**facts, **self._metadata})
         content: bytes = model.SerializeToString()
         return content
 

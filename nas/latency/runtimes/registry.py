@@ -8,6 +8,7 @@ from nas.latency.runtimes.executorch import ExecuTorch
 from nas.latency.runtimes.litert import LiteRT
 from nas.latency.runtimes.onnx import OnnxRuntime
 from nas.latency.runtimes.torch_module import TorchModule
+from nas.latency.runtimes.torchscript import TorchScript
 from nas.latency.runtimes.variants import Variant
 
 _MAKERS: dict[str, Callable[..., Any]] = {
@@ -15,6 +16,7 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "litert": LiteRT,
     "onnxruntime": OnnxRuntime,
     "torch": TorchModule,
+    "torchscript": TorchScript,
 }
 
 

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,11 +33,18 @@ class TorchModule:
         """Return the version of torch."""
         return package_versions("torch", "torch")
 
-    def export(self, module: nn.Module, images: Tensor) -> bytes:
+    def export(
+        self,
+        module: nn.Module,
+        images: Tensor,
+        *,
+        calibration: Tensor | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> bytes:
         """Return the .pt2 file of a module: its graph and raw weights, no code of Python."""
-        file = io.BytesIO()
+        file, files = io.BytesIO(), dict(facts or {})
         with _quiet(), torch.no_grad():
-            torch.export.save(torch.export.export(module, (images,)), file)
+            torch.export.save(torch.export.export(module, (images,)), file, extra_files=files)
         return file.getvalue()
 
 

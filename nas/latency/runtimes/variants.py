@@ -9,6 +9,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
     "litert": {"fp32": (), "int8": ()},
     "onnxruntime": {"fp32": (), "int8": ("u8s8", "s8s8")},
     "torch": {"fp32": ("eager", "channels_last", "compiled")},
+    "torchscript": {"fp32": ()},
 }
 """The dtypes of each runtime, and the modes of each dtype, the default one first."""
 

@@ -1,0 +1,1 @@
+"""Trained networks as files for the runtimes that ship them: checked, timed, self-describing."""
