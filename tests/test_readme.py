@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Enter
 from test_main_job import check_winners
-
-from nas.search.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,18 +59,6 @@ def test_the_python_runs() -> None:
 def test_files_that_it_names_exist() -> None:
     for target in re.findall(r"\]\(((?!http)[^)]+)\)", README):
         assert (ROOT / target).exists(), target
-
-
-@pytest.mark.parametrize(
-    "command",
-    [line for line in COMMANDS if line.startswith("python -m nas.search +hardware=pixel")],
-)
-def test_a_search_of_the_readme_runs(tmp_path: Path, command: str, enter: Enter) -> None:
-    python, flag, module, *words = shortened(command).split()
-    assert (python, flag, module) == ("python", "-m", "nas.search")
-    ended = enter(main, *words)
-    assert ended.returncode == 0, ended.stderr
-    assert list(tmp_path.glob("runs/search/*/report.html"))
 
 
 @pytest.mark.slow
