@@ -3,8 +3,11 @@
 import logging
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,14 +40,15 @@ def run_training(fabric: "Fabric", job: TrainingJob, watching: Watching) -> dict
     Raises:
         NasError: as `nas.training.full.work.work` does, in whichever process.
     """
-    launch: Any = fabric.launch  # which says of a function only that it takes fabric
     if fabric.world_size == 1 or is_launched():
-        found: dict[str, Any] = launch(work, job, watching)
+        found: dict[str, Any] = fabric.launch(partial(work, job=job, watching=watching))
         return found
     failures = multiprocessing.get_context("spawn").SimpleQueue()
     with _ended_with_this():
         try:
-            found = launch(_work_noting, job, watching, failures)
+            # Bound, as fabric would look for modules in arguments and change what holds them.
+            noting = partial(_work_noting, job=job, watching=watching, failures=failures)
+            found = fabric.launch(noting)
         except ProcessRaisedException as error:
             if failures.empty():
                 raise
@@ -55,12 +59,21 @@ def run_training(fabric: "Fabric", job: TrainingJob, watching: Watching) -> dict
 def _work_noting(
     fabric: "Fabric", job: TrainingJob, watching: Watching, failures: Any
 ) -> dict[str, Any]:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Of an error in another process only the traceback comes back.
     try:
         return work(fabric, job, watching)
     except NasError as error:
         failures.put(str(error))
         raise
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that started this one; nobody else would end it then."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
