@@ -2,14 +2,17 @@
 
 import json
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from conftest import Enter
+from rich.console import Console
 
 from nas.network.checkpoint import Checkpoint
 from nas.text import read_json
 from nas.train.__main__ import main
+from nas.train.comparison import table_of
 
 SMALL = """version: 1
 name: small
@@ -110,6 +113,33 @@ def test_a_sweep_ends_with_a_table(enter: Enter, arch: str, tmp_path: Path) -> N
     best, worst = sorted(rows, key=lambda row: -row["top1"])
     assert printed.index(best["network"]) < printed.index(worst["network"])
     lines = (tmp_path / "sweep" / "comparison.csv").read_text().splitlines()
-    assert lines[0].startswith("network,data,part,top1")
-    assert lines[1].startswith(f"small_w0.35,digits,validation,{rows[0]['top1']:.6g},")
+    assert lines[0].startswith("network,options,seed,data,part,top1")
+    own = f",0,digits,validation,{rows[0]['top1']:.6g},"
+    assert lines[1].startswith("small_w0.35,") and own in lines[1]
     assert json.loads((tmp_path / "sweep" / "1" / "environment.json").read_text())["training"]
+
+
+def test_seeds_of_one_network_share_a_line() -> None:
+    row = {
+        "network": "small",
+        "options": "recipe=quick",
+        "training": "a",
+        "top5": 100.0,
+        "seconds_per_epoch": 2.0,
+        "images_per_second": 50.0,
+        "inference_ms": 0.5,
+        "table_ms": None,
+        "macs": 2e6,
+        "params": 3000,
+    }
+    others = {"network": "large", "options": "recipe=notes", "training": "b"}
+    rows = [{**row, "top1": 70.0}, {**row, "top1": 73.0}, {**row, "top1": 70.0}]
+    shown = Console(width=200, file=StringIO())
+    shown.print(table_of([*rows, {**row, **others, "top1": 80.0}]))
+    assert isinstance(shown.file, StringIO)
+    head, first, second = shown.file.getvalue().splitlines()
+    assert "table ms" not in head
+    figures = ["80.00", "100.00", "2.00", "50.00", "0.50", "2.00", "0.00"]
+    assert first.split() == ["large", *figures, "recipe=notes"]
+    assert "small" in second
+    assert "71.00 ± 1.73" in second  # the squares of -1, 2, -1 are 6, over two

@@ -4,7 +4,10 @@ Weights, metrics and all that it takes to go on are kept in the run folder; the 
 the same `hydra.run.dir=` goes on. With --multirun and several networks a table compares them.
 """
 
+import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +51,8 @@ def main(cfg: DictConfig) -> None:
     if is_launched() and os.environ["RANK"] != "0":
         return
     macs = None if job.arch is None else count_macs(job.arch)
-    folder.write_metrics({**metrics, "macs": macs, "table_ms": table_ms})
+    more = {"macs": macs, "table_ms": table_ms, "seed": options.seed, "options": _options()}
+    folder.write_metrics({**metrics, **more, "training": _digest(job.identity)})
     shown.print(final_line(metrics))
     shown.print(f"weights  {escape(str(folder.best))}")
 
@@ -60,6 +64,19 @@ def _check_folder() -> None:
         raise NasError(
             f"the processes that torchrun starts must share a folder. Add {own}=runs/train/<name>."
         )
+
+
+def _options() -> str:
+    """Return what the command line says beside the network, the data and the seed."""
+    left_out = ("arch=", "model=", "data=", "seed=")
+    words = HydraConfig.get().overrides.task
+    return " ".join(word for word in words if not word.lstrip("+").startswith(left_out))
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits that trainings share which differ in the seed alone."""
+    text = json.dumps({**identity, "seed": None}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _required_data(options: TrainSettings) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -16,6 +17,8 @@ from nas.train.showing import console
 
 COLUMNS = (
     "network",
+    "options",
+    "seed",
     "data",
     "part",
     "top1",
@@ -69,24 +72,54 @@ def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the table that is printed, the most accurate network first."""
-    has_table = any(row.get("table_ms") is not None for row in rows)
+    """Return the table that is printed: the most accurate network first, a line for all its seeds.
+
+    Of several seeds it shows the mean and the standard deviation (n - 1).
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["training"], []).append(row)
+    columns = dict(_COLUMNS)
+    if all(row.get("table_ms") is None for row in rows):
+        del columns["table ms"]
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("network", no_wrap=True)
-    titles = ["top-1 %", "top-5 %", "s/epoch", "images/s", "ms here"]
-    for title in [*titles, *(["table ms"] if has_table else []), "MAdds", "params"]:
+    for title in columns:
         table.add_column(title, justify="right", no_wrap=True)
-    for row in sorted(rows, key=lambda one: -one["top1"]):
-        cells = [f"{row['top1']:.2f}", f"{row['top5']:.2f}", f"{row['seconds_per_epoch']:.1f}"]
-        cells += [f"{row['images_per_second']:.0f}", f"{row['inference_ms']:.2f}"]
-        cells += [_text(row.get("table_ms"), 1, "")] if has_table else []
-        cells += [_text(row.get("macs"), 1e6, " M"), _text(row.get("params"), 1e6, " M")]
-        table.add_row(escape(row["network"]), *cells)
+    has_options = len({row["options"] for row in rows}) > 1
+    if has_options:
+        table.add_column("options")
+    for group in sorted(groups.values(), key=lambda one: -_mean(one, "top1")):
+        cells = [_cell(group, name, unit) for name, unit in columns.values()]
+        options = [escape(group[0]["options"])] if has_options else []
+        table.add_row(escape(group[0]["network"]), *cells, *options)
     return table
 
 
-def _text(value: float | None, unit: float, suffix: str) -> str:
-    return "" if value is None else f"{value / unit:.2f}{suffix}"
+_COLUMNS = {
+    "top-1 %": ("top1", 1.0),
+    "top-5 %": ("top5", 1.0),
+    "s/epoch": ("seconds_per_epoch", 1.0),
+    "images/s": ("images_per_second", 1.0),
+    "ms here": ("inference_ms", 1.0),
+    "table ms": ("table_ms", 1.0),
+    "MAdds M": ("macs", 1e6),
+    "params M": ("params", 1e6),
+}
+"""What the table shows: the figure of metrics.json, and its unit."""
+
+
+def _cell(group: Sequence[Mapping[str, Any]], name: str, unit: float) -> str:
+    if group[0].get(name) is None:
+        return ""
+    mean = f"{_mean(group, name) / unit:.2f}"
+    if len(group) == 1 or name not in ("top1", "top5"):
+        return mean
+    return f"{mean} ± {stdev(row[name] for row in group) / unit:.2f}"
+
+
+def _mean(group: Sequence[Mapping[str, Any]], name: str) -> float:
+    return fmean(row[name] for row in group)
 
 
 def _number(file: Path) -> tuple[int, str]:

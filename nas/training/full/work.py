@@ -1,9 +1,7 @@
 """Train a job in one of its processes, from the first weight to the last figure."""
 
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from nas.extras import require
 from nas.network.checkpoint import Checkpoint, write_tensors
 from nas.network.depthwise import quicken
 from nas.training.batches import input_channels
@@ -25,21 +22,21 @@ from nas.training.conditions import (
 from nas.training.full.averaging import Average
 from nas.training.full.evaluation import evaluate
 from nas.training.full.feed import Feed
+from nas.training.full.inference import inference_ms
 from nas.training.full.job import Distillation, TrainingJob
 from nas.training.full.loop import FullTraining
 from nas.training.full.losses import Teacher
 from nas.training.full.networks import check_answers, start_from, trained_teacher
 from nas.training.full.optimizers import make_optimizer
 from nas.training.full.state import Learner, Progress, on_cpu
-from nas.training.full.watching import EpochRow, Watch, Watching
+from nas.training.full.tensorboard import with_tensorboard
+from nas.training.full.watching import Watch, Watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 MODULE_VERSION = "module-1"
 """Of a file with weights of a network that no arch describes."""
-N_TIMED = 31
-N_WARM = 5
 
 
 def work(fabric: "Fabric", job: TrainingJob, watching: Watching) -> dict[str, Any]:
@@ -58,7 +55,12 @@ def work(fabric: "Fabric", job: TrainingJob, watching: Watching) -> dict[str, An
         enter(quick_norms(network, job.recipe.norm_momentum))
         enter(memory_errors())
         keep_freed_memory()
-        return _Work(fabric, job, network, enter(_with_tensorboard(watch, job))).run()
+        return _Work(
+            fabric,
+            job,
+            network,
+            enter(with_tensorboard(watch, job.folder) if job.tensorboard else nullcontext(watch)),
+        ).run()
 
 
 class _Work:
@@ -167,42 +169,3 @@ class _Work:
             "devices": self.fabric.world_size,
             "resolution": job.size,
         }
-
-
-def inference_ms(network: nn.Module, shape: tuple[int, int, int]) -> float:
-    """Return the median time for one image on the network's device, on one thread of a CPU."""
-    device = next(network.parameters()).device
-    image = torch.zeros(1, *shape, device=device).contiguous(memory_format=torch.channels_last)
-    network.eval()
-    times = []
-    with training_threads(1), torch.inference_mode():
-        for _ in range(N_WARM + N_TIMED):
-            started = time.perf_counter()
-            network(image)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(1000 * (time.perf_counter() - started))
-    return median(times[N_WARM:])
-
-
-@contextmanager
-def _with_tensorboard(watch: Watch, job: TrainingJob) -> Iterator[Watch]:
-    """Let TensorBoard have the epochs as well, where the job says so."""
-    if not job.tensorboard:
-        yield watch
-        return
-    writer = require("torch.utils.tensorboard", "tensorboard").SummaryWriter(
-        str(job.folder.tensorboard)
-    )
-
-    def on_epoch(row: EpochRow, n_epochs: int) -> None:
-        for name, value in asdict(row).items():
-            if name != "epoch":
-                writer.add_scalar(name, value, row.epoch)
-        writer.flush()
-        watch.on_epoch(row, n_epochs)
-
-    try:
-        yield replace(watch, on_epoch=on_epoch)
-    finally:
-        writer.close()
