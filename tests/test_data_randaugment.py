@@ -1,5 +1,6 @@
 """Augmentation of whole batches: against Pillow's operations, and on ramps of known slopes."""
 
+from collections.abc import Callable
 from math import pi
 
 import numpy as np
@@ -31,7 +32,7 @@ def tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
 
 
-BY_PILLOW = {
+BY_PILLOW: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "identity": lambda image, level: image,
     "brightness": lambda image, level: ImageEnhance.Brightness(image).enhance(1 + 0.9 * level),
     "contrast": lambda image, level: ImageEnhance.Contrast(image).enhance(1 + 0.9 * level),
@@ -58,7 +59,7 @@ def test_colours_are_changed_as_pillow_does(name: str, level: float) -> None:
         assert not torch.equal(found, images.float())
 
 
-MOVES = {
+MOVES: dict[str, Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]] = {
     "translate_x": lambda x, y, level: (x + 0.9 * level, y),
     "translate_y": lambda x, y, level: (x, y + 0.9 * level),
     "shear_x": lambda x, y, level: (x + 0.3 * level * y, y),

@@ -70,7 +70,7 @@ def weights(folder: Path, file: str = "last.safetensors") -> dict[str, Tensor]:
 
 
 def train_flat(folder: Path, recipe: FullRecipe = PLAIN, **more: Any) -> dict[str, Tensor]:
-    train(job(folder, recipe, arch=None, make_network=flat, **more))
+    train(job(folder, recipe, arch=None, **{"make_network": flat, **more}))
     return weights(folder)
 
 
@@ -157,7 +157,6 @@ def test_a_student_of_a_teacher_alone_does_not_look_at_labels(tmp_path: Path) ->
     wrong = replace(data, train=replace(data.train, labels=(data.train.labels + 1) % 4))
     alone = Distillation(teacher=flat, weight=1.0, temperature=3.0)
     half = replace(alone, weight=0.5)
-    make = {"arch": None, "make_network": Flat}
     found = {}
     for name, own, labels in (
         ("a", alone, data),
@@ -166,8 +165,7 @@ def test_a_student_of_a_teacher_alone_does_not_look_at_labels(tmp_path: Path) ->
         ("d", half, wrong),
     ):
         torch.manual_seed(1)
-        train(job(tmp_path / name, PLAIN, data=labels, distillation=own, **make))
-        found[name] = weights(tmp_path / name)
+        found[name] = train_flat(tmp_path / name, make_network=Flat, data=labels, distillation=own)
     assert distance(found["a"], found["b"]) == 0
     assert distance(found["c"], found["d"]) > 1e-3
 

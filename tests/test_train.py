@@ -119,6 +119,21 @@ def test_a_sweep_ends_with_a_table(enter: Enter, arch: str, tmp_path: Path) -> N
     assert json.loads((tmp_path / "sweep" / "1" / "environment.json").read_text())["training"]
 
 
+def test_an_interrupted_sweep_begins_no_other_training(
+    enter: Enter, arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def interrupted(*given: object) -> None:
+        begun.append(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.train.__main__.run_training", interrupted)
+    ended = enter(main, "--multirun", arch, "seed=0,1,2", *QUICK, "hydra.sweep.dir=sweep")
+    assert (ended.returncode, len(begun)) == (130, 1)
+    assert "Run the same command again to go on" in ended.stderr
+
+
 def test_seeds_of_one_network_share_a_line() -> None:
     row = {
         "network": "small",

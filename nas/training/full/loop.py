@@ -112,7 +112,9 @@ class FullTraining:
             logits = self.network(part.images).float()
             loss = label_loss(logits, part, self.recipe.label_smoothing)
             if self.teacher is not None:
-                loss = self.teacher.blended(loss, logits, part.images)
+                with self.fabric.autocast():
+                    answers = self.teacher.logits(part.images)
+                loss = self.teacher.blended(loss, logits, answers)
             self.fabric.backward(loss / self.n_accumulated)
         return loss
 

@@ -27,9 +27,9 @@ class Teacher:
             logits: Tensor = self.network(images)
         return logits.float()
 
-    def blended(self, loss: Tensor, logits: Tensor, images: Tensor) -> Tensor:
-        """Return the loss of the labels and of the teacher together."""
-        own = distillation_loss(logits, self.logits(images), self.temperature)
+    def blended(self, loss: Tensor, logits: Tensor, answers: Tensor) -> Tensor:
+        """Return the loss of the labels and of the teacher's `answers`, its logits, together."""
+        own = distillation_loss(logits, answers, self.temperature)
         return (1 - self.weight) * loss + self.weight * own
 
 

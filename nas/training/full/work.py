@@ -1,6 +1,6 @@
 """Train a job in one of its processes, from the first weight to the last figure."""
 
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -55,12 +55,9 @@ def work(fabric: "Fabric", job: TrainingJob, watching: Watching) -> dict[str, An
         enter(quick_norms(network, job.recipe.norm_momentum))
         enter(memory_errors())
         keep_freed_memory()
-        return _Work(
-            fabric,
-            job,
-            network,
-            enter(with_tensorboard(watch, job.folder) if job.tensorboard else nullcontext(watch)),
-        ).run()
+        if job.tensorboard and fabric.is_global_zero:
+            watch = enter(with_tensorboard(watch, job.folder))
+        return _Work(fabric, job, network, watch).run()
 
 
 class _Work:
