@@ -54,7 +54,7 @@ def test_colours_are_changed_as_pillow_does(name: str, level: float) -> None:
     for own, image in zip(found, images, strict=True):
         expected = tensor(BY_PILLOW[name](pillow(image), level))
         assert float((own - expected).abs().max()) <= 2, name  # Pillow cuts off, twice in colour
-        assert float((own - expected).abs().mean()) < 0.6, name
+        assert float((own - expected).abs().mean()) < 0.8, name
     if name != "identity":
         assert not torch.equal(found, images.float())
 

@@ -154,7 +154,7 @@ def test_seeds_of_one_network_share_a_line() -> None:
     assert isinstance(shown.file, StringIO)
     head, first, second = shown.file.getvalue().splitlines()
     assert "table ms" not in head
-    figures = ["80.00", "100.00", "2.00", "50.00", "0.50", "2.00", "0.00"]
+    figures = ["80.00", "100.00", "2.00", "0.50", "2.00", "0.00"]
     assert first.split() == ["large", *figures, "recipe=notes"]
     assert "small" in second
     assert "71.00 ± 1.73" in second  # the squares of -1, 2, -1 are 6, over two

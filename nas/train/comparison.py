@@ -100,7 +100,6 @@ _COLUMNS = {
     "top-1 %": ("top1", 1.0),
     "top-5 %": ("top5", 1.0),
     "s/epoch": ("seconds_per_epoch", 1.0),
-    "images/s": ("images_per_second", 1.0),
     "ms here": ("inference_ms", 1.0),
     "table ms": ("table_ms", 1.0),
     "MAdds M": ("macs", 1e6),

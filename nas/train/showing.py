@@ -13,8 +13,11 @@ from nas.training.full.watching import EpochRow, Watch
 
 
 def console() -> Console:
-    """Return the console of the command."""
-    return Console(emoji=False, highlight=False, soft_wrap=True)
+    """Return the console of the command; a log has room for a wide table."""
+    shown = Console(emoji=False, highlight=False, soft_wrap=True)
+    if not shown.is_terminal:
+        shown.width = 160
+    return shown
 
 
 @contextmanager
