@@ -96,10 +96,12 @@ def test_an_interrupted_training_goes_on_to_the_bit(
 
 def test_a_finished_training_says_the_same_again(tmp_path: Path) -> None:
     first = train(job(tmp_path))
+    (tmp_path / "metrics.csv").unlink()  # it is written after the state
     before = (tmp_path / "state.safetensors").read_bytes()
     again = train(job(tmp_path))
     assert {**again, "inference_ms": 0} == {**first, "inference_ms": 0}
     assert (tmp_path / "state.safetensors").read_bytes() == before
+    assert len(figures(tmp_path)) == 2
 
 
 def test_another_seed_trains_otherwise(tmp_path: Path) -> None:
@@ -152,8 +154,29 @@ def test_a_full_disk_leaves_the_last_good_files(
 
 def test_a_diverged_loss_is_named(tmp_path: Path) -> None:
     recipe = FullRecipe(epochs=3, batch_size=32, learning_rate=100, momentum=0, weight_decay=10)
-    with pytest.raises(DivergedError, match=r"loss must be a number.*Lower recipe\.learning_rate"):
+    with pytest.raises(DivergedError, match=r"must be numbers.*Lower recipe\.learning_rate"):
         train(job(tmp_path, recipe))
+    for path in tmp_path.glob("*.safetensors"):
+        assert all(bool(one.isfinite().all()) for one in load_file(path).values())
+
+
+def test_weights_that_the_last_step_spoils_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = torch.optim.SGD.step
+    n_steps = [0]
+
+    def spoiling(self: torch.optim.SGD, closure: None = None) -> None:
+        step(self, closure)
+        n_steps[0] += 1
+        if n_steps[0] == 8:  # the last of the second epoch, whose loss was a number
+            self.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spoiling)
+    with pytest.raises(DivergedError, match="none in epoch 2 of 2"):
+        train(job(tmp_path))
+    assert len(figures(tmp_path)) == 1
+    Checkpoint.load(tmp_path / "last.safetensors")
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ class FullTraining:
             DivergedError: the loss is no number any more; the state before it is kept.
             NasError: a file cannot be written; what was saved before is kept.
         """
+        if self.fabric.is_global_zero and self.done.rows:
+            self.folder.write_epochs(self.done.rows)  # the last line may be missing
         for epoch in range(len(self.done.rows), self.recipe.epochs):
             self._train(epoch)
             self._judge(epoch)
@@ -131,9 +133,14 @@ class FullTraining:
         self.done.seconds += now - self._started
         self.done.data_seconds += self._stopwatch.read()
         self._started = now
-        if not isfinite(self.done.loss):
+        self._check_finite()
+
+    def _check_finite(self) -> None:
+        """Refuse to keep what is no number: a loss, or a weight that the last step left."""
+        weights = (one.isfinite().all() for one in self.learner.network.parameters())
+        if not isfinite(self.done.loss) or not all(map(bool, weights)):
             raise DivergedError(
-                f"the loss must be a number, but was {self.done.loss} in epoch "
+                f"loss and weights must be numbers, but were none in epoch "
                 f"{len(self.done.rows) + 1} of {self.recipe.epochs}. Lower recipe.learning_rate "
                 f"({self.recipe.learning_rate:g}), and choose another hydra.run.dir=."
             )
