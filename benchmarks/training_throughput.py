@@ -1,4 +1,7 @@
-"""How fast short training is beside a plain loop: `python benchmarks/training_throughput.py`.
+"""How fast training is beside a plain loop: `python benchmarks/training_throughput.py`.
+
+`--loop full` compares the loop of `nas.train`, with its checkpoints and all; the default is the one
+of short trainings.
 
 The plain loop is what one writes first: a DataLoader that crops, mirrors and normalises image by
 image, the network as it is built, float32 in torch's own order of memory. Both train the same
@@ -6,10 +9,15 @@ networks on as many images, on one thread of one core, in turns, each in a proce
 least processor time of the rounds counts; the ratio is plain / ours. About five minutes.
 """
 
+import argparse
 import multiprocessing
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +30,12 @@ from nas.data.images import ImageData, Images
 from nas.network.build import build
 from nas.space import SearchSpace
 from nas.training.fit import train_arch
+from nas.training.full.folder import TrainingFolder
+from nas.training.full.job import Place, TrainingJob
+from nas.training.full.launch import make_fabric, run_training
+from nas.training.full.networks import fresh
+from nas.training.full.recipe import FullRecipe
+from nas.training.full.watching import Watch
 from nas.training.recipe import Recipe
 
 N_IMAGES = 960
@@ -87,6 +101,28 @@ def ours(arch: Arch, data: ImageData, recipe: Recipe) -> None:
     train_arch(arch, data, recipe, seed=0)
 
 
+def full(arch: Arch, data: ImageData, recipe: Recipe) -> None:
+    """Train by the loop of `nas.train`, with a validation of one image and all files written."""
+    size = recipe.resolution or data.size
+    own = recipe.network(arch, N_CLASSES, data.size)
+    with tempfile.TemporaryDirectory() as folder:
+        job = TrainingJob(
+            name=arch.name,
+            arch=own,
+            make_network=partial(fresh, own, 0.0, 0),
+            size=size,
+            data=data,
+            recipe=FullRecipe(epochs=1, batch_size=recipe.batch_size, weight_decay=0.0),
+            folder=TrainingFolder(Path(folder)),
+            identity={},
+            place=Place(device="cpu", threads=1),
+        )
+        run_training(make_fabric(job.place), job, lambda: nullcontext(Watch()))
+
+
+LOOPS = {"short": ours, "full": full}
+
+
 def networks() -> list[Arch]:
     """Return the networks to train: random ones of the small spaces, and a standard one."""
     tiny, small = SearchSpace.load("tiny"), SearchSpace.load("small_images")
@@ -105,6 +141,9 @@ def seconds(loop: Callable[[Arch, ImageData, Recipe], None], arch: Arch, size: i
 
 def main() -> None:
     """Print images a second of both loops, and their ratio, for each network and size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--loop", choices=list(LOOPS), default="short")
+    loop = LOOPS[parser.parse_args().loop]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn) as first, ProcessPoolExecutor(1, spawn) as second:
         for arch in networks():
@@ -112,7 +151,7 @@ def main() -> None:
                 taken: list[tuple[float, float]] = []
                 for _ in range(1 + ROUNDS):  # the first warms up
                     slow = first.submit(seconds, plain, arch, size).result()
-                    taken.append((slow, second.submit(seconds, ours, arch, size).result()))
+                    taken.append((slow, second.submit(seconds, loop, arch, size).result()))
                 slow, quick = (min(times) for times in zip(*taken[1:], strict=True))
                 print(
                     f"{arch.name} {arch.key()[:6]} @{size}: plain {N_IMAGES / slow:.0f} images/s, "

@@ -120,6 +120,8 @@ def _keeping(
     # what still comes from it is about the options.
     @functools.wraps(task)
     def keeping(cfg: DictConfig) -> None:
+        if any(isinstance(one, KeyboardInterrupt) for one in failures):
+            return  # of a sweep that was interrupted, the jobs that are left do not begin
         try:
             task(cfg)
         except (Exception, KeyboardInterrupt) as error:

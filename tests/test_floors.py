@@ -147,7 +147,14 @@ PLAIN = {
     "nas.space",
     "nas.steps",
     "nas.text",
+    "nas.train",
+    "nas.train.settings",
     "nas.training",
+    "nas.training.full",
+    "nas.training.full.folder",
+    "nas.training.full.recipe",
+    "nas.training.full.tensorboard",
+    "nas.training.full.watching",
     "nas.training.locks",
     "nas.training.recipe",
     "nas.training.required",
@@ -195,6 +202,7 @@ TORCH = {
     "nas.data.assemble",
     "nas.data.augment",
     "nas.data.cache",
+    "nas.data.crop",
     "nas.data.dataset",
     "nas.data.decode",
     "nas.data.digits",
@@ -202,7 +210,9 @@ TORCH = {
     "nas.data.hub",
     "nas.data.image_folder",
     "nas.data.images",
+    "nas.data.mixing",
     "nas.data.parquet",
+    "nas.data.randaugment",
     "nas.export.agreement",
     "nas.export.exporting",
     "nas.export.result",
@@ -258,6 +268,20 @@ TORCH = {
     "nas.training.batches",
     "nas.training.conditions",
     "nas.training.fit",
+    "nas.training.full.averaging",
+    "nas.training.full.evaluation",
+    "nas.training.full.feed",
+    "nas.training.full.inference",
+    "nas.training.full.job",
+    "nas.training.full.launch",
+    "nas.training.full.loop",
+    "nas.training.full.losses",
+    "nas.training.full.networks",
+    "nas.training.full.optimizers",
+    "nas.training.full.state",
+    "nas.training.full.stopwatch",
+    "nas.training.full.work",
+    "nas.training.optimizer_state",
     "nas.training.optimizers",
     "nas.training.supernet_accuracy",
     "nas.training.supernet_checkpoint",
@@ -276,6 +300,7 @@ SEARCH = {
     "nas.search.run",
     "nas.search.study",
     "nas.showing_steps",
+    "nas.train.showing",
 }
 """The search, with optuna and rich; its networks are plain data, so it needs no torch."""
 COMMANDS = {
@@ -291,6 +316,9 @@ COMMANDS = {
     "nas.proxies.fit",
     "nas.report.__main__",
     "nas.search.__main__",
+    "nas.train.__main__",
+    "nas.train.comparison",
+    "nas.train.jobs",
 }
 """The highest floor: the command line."""
 FLOORS = {
@@ -303,6 +331,7 @@ FLOORS = {
 """What the modules of a floor may import: the heavy packages, and modules of PLAIN and its own."""
 COMMAND_PACKAGES = {"hydra", "omegaconf"}
 HEAVY = COMMAND_PACKAGES | {
+    "lightning_fabric",
     "onnx",
     "onnxruntime",
     "onnxscript",

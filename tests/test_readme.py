@@ -33,6 +33,10 @@ def shortened(command: str) -> str:
         return f"{command} {few} proxy.{briefly.format('proxy')}"
     if command.startswith("python -m nas.search"):
         return f"{command} n_trials=15"
+    if command.startswith("python -m nas.train"):
+        return f"{command} recipe.epochs=1 recipe.n_images=200"
+    if command.startswith("python -m nas.export"):
+        return f"{command} calibration=20 check=100 rounds=2"
     if command.startswith("python -m nas.latency +hardware=host_cpu"):
         return f"{command} rounds=2 warmups=1 runs=1 calibrate=6 check=4"
     return command

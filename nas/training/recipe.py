@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from math import isfinite
+from typing import Any
 
 from nas.arch import Arch
 from nas.errors import NasError, shown, unknown
@@ -48,16 +50,7 @@ class Recipe:
                 raise NasError(
                     f"recipe.{name} must be true or false, but is {shown(getattr(self, name))}."
                 )
-        for name, kind, least, most in _BOUNDS:
-            value = getattr(self, name)
-            if value is None and name in ("n_images", "seconds", "resolution"):
-                continue
-            is_number = isinstance(value, kind) and not isinstance(value, bool)
-            if not is_number or not isfinite(value) or not least <= value <= most:
-                raise NasError(
-                    f"recipe.{name} must be {'an integer ' if kind is int else ''}from {least:g} "
-                    f"to {most:g}, but is {shown(value)}."
-                )
+        check_numbers(self, _BOUNDS, ("n_images", "seconds", "resolution"))
 
     def network(self, arch: Arch, n_classes: int, size: int) -> Arch:
         """Return the arch that is trained in place of `arch`, for images of `size` pixels."""
@@ -68,6 +61,28 @@ class Recipe:
         """Return 16 hexadecimal digits that equal recipes share."""
         text = json.dumps([FORMAT, asdict(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+Bound = tuple[str, Any, float, float]
+"""A field, its type, and the least and the greatest value."""
+
+
+def check_numbers(record: object, bounds: Iterable[Bound], optional: Collection[str]) -> None:
+    """Refuse a field of a recipe that is out of bounds; those that are `optional` may be null.
+
+    Raises:
+        NasError: it names the field, the bounds and the value.
+    """
+    for name, kind, least, most in bounds:
+        value = getattr(record, name)
+        if value is None and name in optional:
+            continue
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_number or not isfinite(value) or not least <= value <= most:
+            raise NasError(
+                f"recipe.{name} must be {'an integer ' if kind is int else ''}from {least:g} to "
+                f"{most:g}, but is {shown(value)}."
+            )
 
 
 _NUMBER = int | float

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 from torch.optim import Optimizer
 
 from nas.errors import NasError
 from nas.network.checkpoint import write_tensors
 from nas.network.supernet.supernet import Supernet
+from nas.training.optimizer_state import optimizer_tensors, restore_optimizer, under
 
 VERSION = "1"
 _WEIGHTS = "weights."
@@ -34,10 +33,8 @@ class SupernetCheckpoint:
             NasError: the folder is not writable, or the disk is full.
         """
         tensors = {_WEIGHTS + name: one for name, one in supernet.state_dict().items()}
-        for number, state in optimizer.state_dict()["state"].items():
-            for name, one in state.items():
-                if isinstance(one, Tensor):
-                    tensors[f"{_OPTIMIZER}{number}.{name}"] = one
+        for name, one in optimizer_tensors(optimizer).items():
+            tensors[_OPTIMIZER + name] = one
         content = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
         facts = {"version": VERSION, "identity": self.identity, "n_done": str(n_done)}
         try:
@@ -61,10 +58,10 @@ class SupernetCheckpoint:
                 facts = file.metadata() or {}
                 self._check(facts)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            weights = _under(_WEIGHTS, tensors)
+            weights = under(_WEIGHTS, tensors)
             supernet.load_state_dict(weights)
             if optimizer is not None:
-                _restore(optimizer, _under(_OPTIMIZER, tensors))
+                restore_optimizer(optimizer, under(_OPTIMIZER, tensors))
             return int(facts["n_done"])
         except (OSError, SafetensorError, RuntimeError, KeyError, IndexError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -81,19 +78,3 @@ class SupernetCheckpoint:
                     f"{self.path} must have {name} {value}, but has {facts.get(name)}. Move it "
                     "away to train the supernet anew."
                 )
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
-    }
-
-
-def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, one in tensors.items():
-        number, _, what = name.partition(".")
-        state.setdefault(int(number), {})[what] = one
-    content = optimizer.state_dict()
-    with torch.no_grad():
-        optimizer.load_state_dict({**content, "state": state})

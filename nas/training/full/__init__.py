@@ -1,0 +1,1 @@
+"""Training in full: the recipes of the papers, checkpoints, several devices, distillation."""
