@@ -31,14 +31,14 @@ from nas.fidelity.selection import (
 from nas.fidelity.settings import MAX_NETWORKS, N_TRAINED, SPACE, FidelitySettings
 from nas.fidelity.trained import FIRST_SEED, train_truth
 from nas.fidelity.truth import BENCH, Truth, read_truth
-from nas.latency.hardware_tables import hardware_table, named_table
+from nas.latency.hardware_tables import chosen_table
 from nas.latency.table import LatencyTable
 from nas.report.fidelity_page import render_fidelity
 from nas.search.records import Proxy
 from nas.showing_steps import showing_steps
 from nas.space import SearchSpace
 from nas.steps import OnStep
-from nas.text import short_text, write_text
+from nas.text import write_text
 
 if TYPE_CHECKING:
     from nas.proxies.short_train import ShortTrain
@@ -51,7 +51,7 @@ def main(cfg: DictConfig) -> None:
     options.check()
     console = Console(emoji=False, highlight=False, soft_wrap=True)
     known, space = _known(options)
-    table = _table(options) or _stand_in(known, space)
+    table = chosen_table(options.hardware, options.table) or _stand_in(known, space)
     selection = _select(options, known, space, table)
     name = choice("proxy")
     data = load_data(options.data, console)
@@ -86,15 +86,6 @@ def main(cfg: DictConfig) -> None:
     print_judgement(judgement, console)
     for what, file in (("figures", "fidelity.json"), ("report", "fidelity.html")):
         console.print(f"{what}  {escape(str(folder / file))}")
-
-
-def _table(options: FidelitySettings) -> LatencyTable | None:
-    if options.table is not None:
-        return named_table(options.table, "table")
-    if options.hardware is None:
-        return None
-    name = short_text(options.hardware.get("name"), "hardware.name")
-    return hardware_table(name, short_text(options.hardware.get("table"), "hardware.table"))
 
 
 def _known(options: FidelitySettings) -> tuple[Truth | None, SearchSpace | None]:

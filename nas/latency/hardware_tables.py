@@ -1,6 +1,8 @@
 """The table that a user names: a file, a table's name, or the hardware that has it."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nas.errors import NasError, unknown
 from nas.latency.table import LatencyTable
@@ -10,6 +12,20 @@ from nas.text import read_yaml, short_text
 # What a command line may choose in place of the hardware's own.
 _CHOSEN = ("runtime", "dtype", "mode")
 _TABLES, _HARDWARE = "latency_tables", "conf/hardware"
+
+
+def chosen_table(hardware: Mapping[str, Any] | None, table: str | None) -> LatencyTable | None:
+    """Return the table that a command line names, or that of its hardware; None: it names neither.
+
+    Raises:
+        NasError: it is unknown, broken or not measured yet.
+    """
+    if table is not None:
+        return named_table(table, "table")
+    if hardware is None:
+        return None
+    name = short_text(hardware.get("name"), "hardware.name")
+    return hardware_table(name, short_text(hardware.get("table"), "hardware.table"))
 
 
 def named_table(name: str, option: str) -> LatencyTable:

@@ -8,13 +8,11 @@ from nas.arch import Arch
 from nas.errors import NasError
 from nas.latency.breakdown import Breakdown, adding_command
 from nas.latency.hardware_tables import (
+    chosen_table,
     hardware_of,
-    hardware_table,
     measuring_options,
-    named_table,
 )
 from nas.latency.table import LatencyTable
-from nas.text import short_text
 
 
 @dataclass(kw_only=True)
@@ -47,12 +45,7 @@ class NetworkOptions:
         Raises:
             NasError: it is unknown, broken or not measured yet.
         """
-        if self.table is not None:
-            return named_table(self.table, "table")
-        if self.hardware is None:
-            return None
-        name = short_text(self.hardware.get("name"), "hardware.name")
-        return hardware_table(name, short_text(self.hardware.get("table"), "hardware.table"))
+        return chosen_table(self.hardware, self.table)
 
     def breakdown(self, arch: Arch, table: LatencyTable) -> Breakdown:
         """Return what each layer costs.

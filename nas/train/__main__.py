@@ -20,10 +20,8 @@ from nas.chosen_data import load_data
 from nas.commands import command, settings
 from nas.cost import count_macs
 from nas.errors import NasError
-from nas.latency.hardware_tables import hardware_table, named_table
-from nas.latency.table import LatencyTable
+from nas.latency.hardware_tables import chosen_table
 from nas.paths import names
-from nas.text import short_text
 from nas.train.jobs import arch_of, job_of, place_of
 from nas.train.settings import TrainSettings
 from nas.train.showing import console, final_line, watching
@@ -40,7 +38,7 @@ def main(cfg: DictConfig) -> None:
     recipe = FullRecipe.of(options.recipe)
     _check_folder()
     fabric = make_fabric(place_of(options))
-    arch, table = arch_of(options), _table(options)
+    arch, table = arch_of(options), chosen_table(options.hardware, options.table)
     table_ms = None if arch is None or table is None else table.predict_ms(arch)
     shown = console()
     data: Any = load_data(_required_data(options), shown)
@@ -84,15 +82,6 @@ def _required_data(options: TrainSettings) -> dict[str, Any]:
         choices = ", ".join(names("conf/data", ".yaml"))
         raise NasError(f"data must be chosen: data=<name>. Known: {choices}.")
     return options.data
-
-
-def _table(options: TrainSettings) -> LatencyTable | None:
-    if options.table is not None:
-        return named_table(options.table, "table")
-    if options.hardware is None:
-        return None
-    name = short_text(options.hardware.get("name"), "hardware.name")
-    return hardware_table(name, short_text(options.hardware.get("table"), "hardware.table"))
 
 
 if __name__ == "__main__":
