@@ -86,6 +86,7 @@ def test_residual_and_bottleneck_cost_nothing_to_count() -> None:
     assert ablated(V2, ["no_residual", "nonlinear_bottleneck"]) == changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablated_networks_count_as_built(name: str) -> None:
     base = A1 if name == "se_of_expansion" else LARGE

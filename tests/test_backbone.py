@@ -51,6 +51,7 @@ def checkpoint_of(arch: Arch) -> Checkpoint:
     return Checkpoint(arch=arch, weights=weights, classes=classes, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BASELINES, *SPACES])
 @torch.no_grad()
 def test_maps_are_the_last_of_their_stride(name: str) -> None:
@@ -164,6 +165,7 @@ def hooked(module: nn.Module, *shape: int) -> tuple[int, int]:
     return sum(counted), sum(one.numel() for one in module.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v3_large", "mobilenet_v1", "mnasnet_a1", "tiny"])
 @pytest.mark.parametrize("at_expansion", [False, True])
 def test_counts_are_those_of_the_modules(name: str, at_expansion: bool) -> None:

@@ -137,6 +137,7 @@ def test_baselines_count_as_built(name: str, width: float) -> None:
     check_whole(Arch.load(name).scaled(width))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_random_networks_count_as_their_layers_built(name: str) -> None:
     space = SearchSpace.load(name)
@@ -216,6 +217,7 @@ def simulated_peak(arch: Arch) -> int:
     return 4 * liveness.peak_elements()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BASELINES)
 def test_peak_memory_of_baselines_as_simulated(name: str) -> None:
     for width, resolution in ((1.0, 224), (0.5, 97)):

@@ -259,6 +259,7 @@ def small_detector() -> SSDLite:
     return SSDLite(build(arch, features_only=True, strides=(4, 8)), 2, extras=(32,))
 
 
+@pytest.mark.slow
 def test_training_finds_the_rectangles() -> None:
     torch.manual_seed(0)
     detector = small_detector()

@@ -584,6 +584,7 @@ def test_the_command_exports_for_data(enter: Enter, tmp_path: Path) -> None:
     assert content["agreement"]["n_images"] == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

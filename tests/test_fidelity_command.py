@@ -210,6 +210,7 @@ def test_training_is_judged_by_other_trainings(
     assert 0.5 < content["all"]["scores"]["short_train"]["kendall"]["value"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

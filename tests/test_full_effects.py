@@ -84,6 +84,7 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return float(sum((one[name] - other[name]).square().sum() for name in one) ** 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_shipped_recipe_trains(name: str, tmp_path: Path) -> None:
     recipe = FullRecipe.of(read_yaml(SHIPPED / f"conf/recipe/{name}.yaml"))
@@ -170,6 +171,7 @@ def test_a_student_of_a_teacher_alone_does_not_look_at_labels(tmp_path: Path) ->
     assert distance(found["c"], found["d"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_student_comes_to_answer_as_its_teacher(tmp_path: Path) -> None:
     recipe = replace(PLAIN, epochs=7, batch_size=16, momentum=0.9)
     train(job(tmp_path / "teacher", recipe))

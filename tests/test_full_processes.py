@@ -86,7 +86,12 @@ def test_torchrun_starts_the_processes_as_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "n_devices"), [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGKILL, 2)]
+    ("sent", "n_devices"),
+    [
+        (signal.SIGTERM, 1),
+        pytest.param(signal.SIGTERM, 2, marks=pytest.mark.long),
+        (signal.SIGKILL, 2),
+    ],
 )
 def test_an_ended_command_goes_on(tmp_path: Path, sent: signal.Signals, n_devices: int) -> None:
     (tmp_path / "small.yaml").write_text(ARCH)

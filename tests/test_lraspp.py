@@ -96,6 +96,7 @@ def test_counts_are_those_of_the_modules(size: tuple[int, int]) -> None:
         assert network(torch.empty(2, 3, *size, device=META)).shape == (2, 5, *size)
 
 
+@pytest.mark.slow
 def test_training_tells_the_pixels_apart() -> None:
     torch.manual_seed(0)
     arch = SearchSpace.load("tiny").random(4)

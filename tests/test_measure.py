@@ -219,6 +219,7 @@ def test_networks_correct_the_rows_and_check_them(path: Path) -> None:
     assert "how far" in report_path(path).read_text().lower() or checked.verdict()
 
 
+@pytest.mark.slow
 def test_a_check_sees_what_is_wrong(path: Path) -> None:
     table = _measure(path, TINY.layers(), _on(MadeDevice()), probes=_probes(0, 15))
     assert "correction" not in table.header
@@ -228,6 +229,7 @@ def test_a_check_sees_what_is_wrong(path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_finished_table_can_be_checked_again(path: Path) -> None:
     before = _measure(path, TINY.layers(), _on(MadeDevice()), probes=_probes(20, 15))
     device = MadeDevice(pace=1.3)
@@ -411,6 +413,7 @@ def test_a_full_disk_costs_nothing(tmp_path: Path) -> None:
     _check_whole(tmp_path, kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

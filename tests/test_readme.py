@@ -50,6 +50,7 @@ def test_ci_runs_the_test_command() -> None:
     assert TEST_COMMAND in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.slow
 def test_the_python_runs() -> None:
     printed = ("mb k5 24>96>32 s2 se24 hs @20", "(672, 960) (16, 32)")
     for block, said in zip(re.findall(r"```python\n(.*?)```", README, re.S), printed, strict=True):

@@ -67,14 +67,16 @@ def _cases(subjects: list[str], slow: tuple[str, ...] = ("executorch",)) -> list
     cases = []
     for name, dtype, mode in RUNTIMES:
         is_missing = find_spec(PACKAGES[name]) is None
-        is_slow = name in slow or mode == "compiled"
+        is_slow = name in slow or mode is not None or dtype != "fp32"
         marks = [
             pytest.mark.skipif(is_missing, reason=f"{PACKAGES[name]} is not installed"),
             *([pytest.mark.slow] if is_slow else []),
         ]
         for subject in subjects:
             title = "-".join(filter(None, (name, dtype, mode, subject)))
-            cases.append(pytest.param(name, dtype, mode, subject, marks=marks, id=title))
+            # Compiling a whole network takes half a minute.
+            more = [pytest.mark.long] if mode == "compiled" and subject in NETWORKS[1:] else []
+            cases.append(pytest.param(name, dtype, mode, subject, marks=marks + more, id=title))
     return cases
 
 
@@ -122,6 +124,7 @@ def test_a_layer_is_what_torch_computes(name: str, dtype: str, mode: str | None,
     _assert_same(load_runtime(name, dtype, mode), _noisy(module), images, 28)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype", "mode", "arch"), _cases(NETWORKS, ("executorch", "torch"))
 )

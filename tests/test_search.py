@@ -166,6 +166,7 @@ def test_a_search_cut_short_goes_on(tmp_path: Path, how: signal.Signals) -> None
     assert "Traceback" not in out + err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "sampler"),
     [
@@ -238,6 +239,7 @@ WRONG_OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "words"), WRONG_OPTIONS, ids=lambda value: str(value[:1]))
 def test_wrong_options_end_as_one_screen(
     search: Command, options: list[str], words: list[str]
@@ -271,6 +273,7 @@ def _with_ms(line: str, ms: str) -> str:
     return ",".join(cells)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", WRONG_TABLES)
 def test_wrong_tables_end_as_one_screen(search: Command, tmp_path: Path, fault: str) -> None:
     damage, words = WRONG_TABLES[fault]

@@ -84,6 +84,7 @@ def tensors_of(one: SupernetTraining) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_training_goes_on_to_the_last_bit(tmp_path: Path, optimizer: str) -> None:
     rate = 0.1 if optimizer == "sgd" else 0.003

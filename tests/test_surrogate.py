@@ -286,6 +286,7 @@ def test_short_attack_is_inside_of_the_fitted_range_or_doubted(surrogate: Surrog
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_long_attacks_gain_nothing_outside_of_the_fitted_range(surrogate: Surrogate) -> None:
     # Three times as many evaluations gain the best of them another 0.2 %.
     winners = [attack(surrogate, 15_000, seed) for seed in range(5)]
@@ -419,6 +420,7 @@ def test_order_of_left_out_networks_of_the_bench(fit: SurrogateFit) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_data
 def test_order_of_left_out_families(fit: SurrogateFit) -> None:
     families = fit.leave_families_out()

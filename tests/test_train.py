@@ -76,6 +76,7 @@ def test_other_options_in_the_same_folder_are_refused(enter: Enter, arch: str) -
     assert "holds a training with network" in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -110,6 +111,7 @@ def test_a_missing_extra_is_named(enter: Enter, arch: str, monkeypatch: pytest.M
     assert 'pip install "nas-cpu[train]"' in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_a_table(enter: Enter, arch: str, tmp_path: Path) -> None:
     words = ("--multirun", *QUICK, "recipe.epochs=1", "hydra.sweep.dir=sweep")
     ended = enter(main, *words, f"{arch},mobilenet_v3_small", "width=0.35")
