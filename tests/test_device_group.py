@@ -264,6 +264,28 @@ def test_an_interrupted_command_stops_the_devices_and_keeps_all_readings() -> No
     assert no_thread_is_left()
 
 
+def test_ctrl_c_is_heard_while_no_device_says_anything() -> None:
+    silent = {"pi1": StandIn(wait_s=0.4), "pi2": StandIn(wait_s=0.4)}
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    begin_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        timed(group(**silent))
+    timer.join()
+    assert time.monotonic() - begin_s < 3
+    assert all(one.n_closed == 1 for one in silent.values())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_losses_at_random_moments_cost_nothing(seed: int) -> None:
+    rng = Random(seed)
+    devices = {f"pi{number}": StandIn() for number in range(rng.randint(2, 5))}
+    for name in rng.sample(sorted(devices), rng.randint(1, len(devices) - 1)):
+        devices[name].dies_after = rng.randint(0, 60)
+        devices[name].hangs = rng.random() < 0.5
+    check_once(timed(group(**devices)))
+
+
 def test_devices_must_be_alike() -> None:
     other = replace(FACTS, cpu="Cortex-A72", runtime_version="1.20.0")
     devices = group(pi1=StandIn(), pi2=StandIn(facts_told=other), pi3=StandIn())
@@ -325,7 +347,7 @@ def shared_readings(
     "slower", [{"a": 1.0, "b": 1.3}, {"a": 1.0, "b": 1.04, "c": 0.97}, {"a": 2.0, "b": 2.0}]
 )
 def test_the_offset_of_a_device_is_taken_out(slower: dict[str, float]) -> None:
-    costs = {f"layer {number}": 0.1 * 1.03**number for number in range(80)} | {ANCHOR: 1.0}
+    costs = {f"layer {number}": 0.1 * 1.03**number for number in range(60)} | {ANCHOR: 1.0}
     readings = shared_readings(slower, costs)
     check = {name: one.ms / costs[name] for name, one in measurements(readings).items()}
     del check[ANCHOR]
@@ -336,7 +358,7 @@ def test_the_offset_of_a_device_is_taken_out(slower: dict[str, float]) -> None:
     for one, other in zip(slower, [*slower][1:], strict=False):
         assert found[other] / found[one] == pytest.approx(slower[other] / slower[one], rel=0.02)
     assert min(slower.values()) * 0.98 < scale < max(slower.values()) * 1.12
-    if slower == {"a": 1.0, "b": 1.3}:
+    if "c" not in slower and slower["b"] > slower["a"]:
         medians = {
             name: np.median([one.times_ms for one in readings if one.name == name])
             for name in check
@@ -409,7 +431,7 @@ def test_the_header_tells_the_devices_and_warns_of_odd_ones() -> None:
     assert devices_said({"device_offsets_percent": "a x, b y"})
 
 
-LAYERS = tuple(SearchSpace.load("tiny").layers())
+LAYERS = tuple(SearchSpace.load("tiny").layers()[:24])
 
 
 class LayerCosts(dict[str, float]):
