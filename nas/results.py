@@ -18,7 +18,7 @@ from nas.arch import Arch
 from nas.candidate import Candidate
 from nas.errors import NasError
 from nas.paths import PACKAGE
-from nas.text import mapping, read_json, read_text, write_text
+from nas.text import mapping, read_json, write_text
 
 TRIAL_COLUMNS = (
     "study",
@@ -153,8 +153,16 @@ class TrialsFile:
 
 
 def file_hash(path: Path) -> str:
-    """Return 16 hexadecimal digits of a text file's content."""
-    return hashlib.sha256(read_text(path).encode()).hexdigest()[:16]
+    """Return 16 hexadecimal digits of a file's content.
+
+    Raises:
+        NasError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise NasError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
 
 
 def environment() -> dict[str, Any]:
