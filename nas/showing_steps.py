@@ -34,6 +34,8 @@ def showing_steps(console: Console) -> Iterator[OnStep]:
         def on_step(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = progress.add_task(escape(what), total=total)
-            progress.update(tasks[what], completed=done, total=total)
+            # What is done makes room: an adaptation has dozens of steps, a terminal few lines.
+            is_left = done < total
+            progress.update(tasks[what], completed=done, total=total, visible=is_left)
 
         yield on_step
