@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> None:
     checkpoint = None if options.checkpoint is None else Checkpoint.load(options.checkpoint)
     arch, table = _arch(options, checkpoint), options.chosen_table()
     assert table is not None, "a hardware or a table is chosen"
-    with showing_steps(console) as on_step:
+    with showing_steps(console, is_timing=options.measure) as on_step:
         prices = _prices(options, table, folder, on_step)
         check_target(arch, options.target, prices)
         data = read_data(options.data, on_step)

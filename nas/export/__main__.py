@@ -51,7 +51,7 @@ def main(cfg: DictConfig) -> None:
     from nas.export.exporting import export
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with showing_steps(console) as on_step:
+    with showing_steps(console, is_timing=True) as on_step:
         exported = export(subject, setting, options, data, table, folder, on_step)
     for title, text in exported.lines().items():
         console.print(f"{title:9}  {escape(text)}")

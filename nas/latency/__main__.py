@@ -37,9 +37,7 @@ from nas.latency.settings import HardwareSettings, LatencySettings
 from nas.latency.summary import summary
 from nas.latency.table import LatencyTable
 from nas.paths import folders
-
-# Drawing costs milliseconds on the core that is being timed on.
-REFRESH_S = 0.25
+from nas.showing_steps import REFRESH_S
 
 
 @command("latency")
