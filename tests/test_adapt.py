@@ -22,6 +22,7 @@ from nas.arch import Arch, Layer
 from nas.cost import count_macs, count_params
 from nas.data.images import ImageData
 from nas.errors import NasError
+from nas.latency.__main__ import main as time_layers
 from nas.latency.cost_model import CostModel
 from nas.latency.table import LatencyTable
 from nas.network.build import build
@@ -214,6 +215,46 @@ def test_another_tables_figures_are_another_adaptation(enter: Enter, tmp_path: P
     assert enter(main, *options).returncode == 0
     replace(PIXEL, rows=slower).save(tmp_path / "t" / "t.csv")
     assert "holds an adaptation with table" in enter(main, *options).stderr
+
+
+LITTLE = Arch(
+    name="little",
+    layers=tuple(
+        map(
+            Layer.parse,
+            (
+                "conv k3 3>16 s2 re @64",
+                "mb k3 16>96>24 s1 re @32",
+                "mb k3 24>144>24 s1 re @32",
+                "head 24>10 @32",
+            ),
+        )
+    ),
+)
+
+
+@pytest.mark.slow
+def test_widths_without_rows_are_measured_on_this_machine(enter: Enter, tmp_path: Path) -> None:
+    LITTLE.save(tmp_path / "little.yaml")
+    given = ("arch=little.yaml", "+hardware=host_cpu")
+    assert enter(time_layers, *given, "rounds=4").returncode == 0
+    path = tmp_path / "latency_tables" / "host_cpu.csv"
+    own = path.read_text()
+    ms = LatencyTable.load(path).predict_ms(LITTLE)
+    options = (*given, "measure=true", "share=0.08", "hydra.run.dir=a")
+    assert enter(main, *options, f"target_ms={0.8 * ms}").returncode == 0
+    adapted = Arch.load(tmp_path / "a" / "adapted.yaml")
+    table = LatencyTable.load(tmp_path / "a" / "host_cpu.csv")
+    assert {table.rows[layer].source for layer in adapted.layers} == {"measured"}
+    assert table.predict_ms(adapted) <= 0.8 * ms
+    assert LatencyTable.load(path).missing(adapted)
+    assert path.read_text() == own
+    further = enter(main, *options, f"target_ms={0.7 * ms}")
+    assert further.returncode == 0
+    assert "going on from" in further.stdout
+    assert set(table.rows.items()) <= set(
+        LatencyTable.load(tmp_path / "a" / "host_cpu.csv").rows.items()
+    )
 
 
 class OneAtATime(Progress):
