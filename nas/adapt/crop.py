@@ -10,7 +10,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nas.adapt.widths import expand_alike
 from nas.arch import Arch, Layer
 from nas.errors import NasError
 from nas.network.blocks import BATCH_NORM_EPSILON
@@ -58,7 +57,7 @@ def _check(before: Arch, after: Arch) -> None:
         == old
         and all(getattr(new, name) <= getattr(old, name) for name in _WIDTHS)
         and bool(new.se) == bool(old.se)
-        and expand_alike(old, new)
+        and new.has_expansion == old.has_expansion
         for old, new in zip(before.layers, after.layers, strict=True)
     )
     if not alike:
@@ -114,7 +113,7 @@ def _cut(layer: Layer, cut: Layer, weights: Weights, ins: Tensor, outs: Tensor) 
 def _block(layer: Layer, cut: Layer, weights: Weights, ins: Tensor, outs: Tensor) -> Weights:
     found: dict[str, Tensor] = {}
     mids = ins
-    if layer.mid_channels != layer.in_channels:
+    if layer.has_expansion:
         mids = _best(_mid_norms(weights), cut.mid_channels)
         found |= _convolution(weights, "body.expand.", mids, ins)
     found |= _convolution(weights, "body.depthwise.", mids, None)

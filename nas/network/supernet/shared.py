@@ -19,7 +19,7 @@ def kind_of(layer: Layer) -> str:
     so that the two share nothing; the same holds for a classifier with a hidden layer.
     """
     if layer.op == "mbconv":
-        return "mbconv" if layer.mid_channels != layer.in_channels else "plain"
+        return "mbconv" if layer.has_expansion else "plain"
     if layer.op == "head":
         return "hidden" if layer.mid_channels else "head"
     return layer.op
