@@ -34,15 +34,9 @@ def measuring(
         )
     given = {key: table.header.get(key, "none") for key in ("runtime", "dtype", "mode")}
     mode = None if given["mode"] == "none" else given["mode"]
-    device = load_device(about.device, about.connection)
-    device.facts(given["runtime"], about.threads, tuple(about.cores))
-    setting = Setting(
-        hardware=about.name,
-        device=device,
-        runtime=load_runtime(given["runtime"], given["dtype"], mode),
-        threads=about.threads,
-        cores=tuple(about.cores),
-    )
+    runtime = load_runtime(given["runtime"], given["dtype"], mode)
+    setting = Setting.of(about, load_device(about.device, about.connection), runtime)
+    setting.facts()  # a device that cannot be reached is said before anything is asked of it
     if not path.exists():
         table.save(path)
 

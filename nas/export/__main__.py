@@ -83,13 +83,7 @@ def _setting(options: ExportSettings) -> "Setting":
     _ = runtime.versions  # a missing package is said before data are read
     if hardware is None or hardware.device == "modelled":
         return Setting(hardware=HERE, device=LocalDevice(), runtime=runtime)
-    setting = Setting(
-        hardware=hardware.name,
-        device=load_device(hardware.device, hardware.connection),
-        runtime=runtime,
-        threads=hardware.threads,
-        cores=tuple(hardware.cores),
-    )
+    setting = Setting.of(hardware, load_device(hardware.device, hardware.connection), runtime)
     setting.facts()  # and so is a device that cannot be reached
     return setting
 

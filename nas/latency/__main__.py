@@ -67,13 +67,8 @@ def _measured(
     from nas.latency.measure import Setting, measure, start_afresh
     from nas.latency.runtimes.registry import load_runtime
 
-    setting = Setting(
-        hardware=hardware.name,
-        device=device,
-        runtime=load_runtime(hardware.runtime, hardware.dtype, hardware.mode),
-        threads=hardware.threads,
-        cores=tuple(hardware.cores),
-    )
+    runtime = load_runtime(hardware.runtime, hardware.dtype, hardware.mode)
+    setting = Setting.of(hardware, device, runtime)
     if options.fresh:
         start_afresh(path)
         device.forget()
