@@ -50,6 +50,20 @@ COMPARISON_COLUMNS = (
 PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core")
 
 
+def make_run_folder(path: Path, inner: str = ".") -> None:
+    """Make a run folder, and the folders of a path `inner` in it, where they are not there yet.
+
+    Raises:
+        NasError: the place is a file, or not writable.
+    """
+    try:
+        (path / inner).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(
+            f"{path} cannot be a run folder: {error.strerror}. Choose another hydra.run.dir=."
+        ) from error
+
+
 class RunFolder:
     """Names and writes the files of one run; a folder that exists is continued."""
 
@@ -61,12 +75,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.environment = path / "environment.json"
         self.winners = path / "winners"
-        try:
-            (self.winners / "pareto").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise NasError(
-                f"{path} cannot be a run folder: {error.strerror}. Choose another hydra.run.dir=."
-            ) from error
+        make_run_folder(path, "winners/pareto")
 
     def winner_file(self, study: str) -> Path:
         """Return the path of a study's winner."""
