@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
-from nas.arch import Arch
+from nas.ablation import chosen_arch
 from nas.chosen_data import load_data
 from nas.commands import command, settings
 from nas.errors import NasError
@@ -61,9 +61,11 @@ def _subject(options: ExportSettings) -> "Subject":
     """Return the network of the command line."""
     arch = None
     if options.arch is not None:
-        arch = Arch.load(options.arch).scaled(options.width, options.resolution)
-    elif options.width != 1:
-        raise NasError("width scales the network of arch=, but there is none. Leave it out.")
+        arch = chosen_arch(options.arch, options.width, options.resolution, options.ablate)
+    elif options.width != 1 or options.ablate is not None:
+        raise NasError(
+            "width and ablate change the network of arch=, but there is none. Leave them out."
+        )
 
     from nas.export.subject import trained, untrained
 
