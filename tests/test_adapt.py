@@ -20,6 +20,7 @@ from nas.adapt.trajectory import Trajectory
 from nas.adapt.widths import widths
 from nas.arch import Arch, Layer
 from nas.cost import count_macs, count_params
+from nas.data.augment import resize
 from nas.data.images import ImageData
 from nas.errors import NasError
 from nas.latency.__main__ import main as time_layers
@@ -185,6 +186,21 @@ def test_fine_tuning_goes_on_with_the_weights_that_are_left(tmp_path: Path) -> N
     assert [one.name for one in tmp_path.iterdir()] == ["present.safetensors"]
 
 
+def test_large_images_are_shrunk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrunk: list[int] = []
+
+    def counted(pixels: torch.Tensor, size: int) -> torch.Tensor:
+        shrunk.extend([len(pixels)] if pixels.shape[-1] > size else [])
+        return resize(pixels, size)
+
+    monkeypatch.setattr("nas.training.batches.resize", counted)
+    data = patterns(n_train=32, n_validation=16, size=32)
+    judge = FineTuning(small_checkpoint(), data, RECIPE, tmp_path)
+    for _ in range(2):
+        judge.top1(judge.present.arch)
+    assert shrunk == [32, 16]
+
+
 def test_other_classes_than_the_checkpoints_are_named(tmp_path: Path) -> None:
     other = replace(small_checkpoint(), classes=("only one",))
     with pytest.raises(NasError, match="must know the 4 classes"):
@@ -241,7 +257,7 @@ def test_widths_without_rows_are_measured_on_this_machine(enter: Enter, tmp_path
     path = tmp_path / "latency_tables" / "host_cpu.csv"
     own = path.read_text()
     ms = LatencyTable.load(path).predict_ms(LITTLE)
-    options = (*given, "measure=true", "share=0.08", "hydra.run.dir=a")
+    options = (*given, "measure=true", "share=0.15", "hydra.run.dir=a")
     assert enter(main, *options, f"target_ms={0.8 * ms}").returncode == 0
     adapted = Arch.load(tmp_path / "a" / "adapted.yaml")
     table = LatencyTable.load(tmp_path / "a" / "host_cpu.csv")
@@ -309,6 +325,13 @@ def test_a_wrong_target_is_named_before_data_are_read(
         (
             ["arch=mobilenet_v3_large", "+hardware=pixel_cpu", "target_ms=30", "measure=true"],
             "measure=true needs a device",
+        ),
+        (
+            [
+                *("arch=mobilenet_v3_small", "+hardware=host_cpu", "table=epyc_milan_cpu"),
+                *("target_ms=2.5", "measure=true"),
+            ],
+            "has device epyc_milan_cpu, not host_cpu",
         ),
         (
             [
