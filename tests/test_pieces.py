@@ -125,5 +125,16 @@ def test_what_another_is_at_already_is_not_given_back() -> None:
     assert pieces.take(1) == first - {("a", 4), ("a", 6)}
 
 
+def test_what_two_have_and_neither_makes_is_made_by_a_third() -> None:
+    pieces = Pieces({("a", number) for number in range(0, 16, 2)}, 3)
+    assert len(pieces.take(0)) == 8
+    assert len(pieces.take(1)) == 4
+    # The third is at what the second left to the first, and then at what both have.
+    for _ in range(8):
+        for visit in pieces.take(2):
+            assert pieces.is_made(visit)
+    assert not pieces.left and not pieces.take(2)
+
+
 def test_the_others_of_a_piece_are_the_other_rounds_of_its_names() -> None:
     assert others_of({("a", 0), ("b", 1)}, range(2)) == {("a", 1), ("b", 0)}

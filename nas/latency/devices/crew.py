@@ -42,7 +42,6 @@ class Crew:
         self._inbox: SimpleQueue[Told] = SimpleQueue()
         self._begin_s = monotonic()
         self._workers = dict(enumerate(self._hired(devices)))
-        self._idle: set[int] = set()
         self._refused: set[Visit] = set()
 
     def readings(self) -> Iterator[Reading]:
@@ -72,9 +71,7 @@ class Crew:
     def _employ(self, number: int) -> None:
         piece = self._pieces.take(number)
         if not piece:
-            self._idle.add(number)
-            return
-        self._idle.discard(number)
+            return  # all is made
         names = {name for name, _ in piece}
         models = {name: model for name, model in self._job.models.items() if name in names}
         anchors = {visit for visit in self._done if visit[0] == ANCHOR}
@@ -116,8 +113,6 @@ class Crew:
             raise error
         if is_refused:
             self._refused |= piece
-        for idle in sorted(self._idle):
-            self._employ(idle)
 
     def _unread(self) -> Iterator[Reading]:
         with suppress(Empty):

@@ -86,7 +86,9 @@ class DeviceGroup:
 
     @property
     def _present(self) -> dict[str, Device]:
-        return {name: one for name, one in self._devices.items() if name not in self.lost}
+        # Whoever asks again after the last one was lost may have mended them.
+        left = {name: one for name, one in self._devices.items() if name not in self.lost}
+        return left or self._devices
 
     def _lose(self, name: str, error: NasError) -> None:
         self.lost[name] = error

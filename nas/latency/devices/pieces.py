@@ -33,10 +33,11 @@ class Pieces:
         self._waiting = [(key[1], frozenset(pieces[key])) for key in sorted(pieces)]
 
     def take(self, device: int) -> frozenset[Visit]:
-        """Return the next piece of a device that is free; nothing where all is under way.
+        """Return the next piece of a device that is free; nothing where all is made.
 
         When none waits, it is the later half of the rounds that another device has before it, for
-        that one may be slow, or lost. Who is first at a visit makes it.
+        that one may be slow, or lost: what no third is at, as far as there is such. Who is first at
+        a visit makes it.
         """
         self._taken.pop(device, None)
         at_home = [one for one in self._waiting if one[0] % self._n_devices == device]
@@ -44,10 +45,10 @@ class Pieces:
             self._waiting.remove(one)
             self._taken[device] = one[1]
             return one[1]
-        piece = _later_half(max(map(self._own, self._taken), key=len, default=frozenset()))
-        if piece:
-            self._taken[device] = piece
-        return piece
+        found = max(map(self._own, self._taken), key=len, default=frozenset())
+        found = found or max(map(self.unmade, self._taken), key=len, default=frozenset())
+        self._taken[device] = _later_half(found)
+        return self._taken[device]
 
     def is_made(self, visit: Visit) -> bool:
         """Strike a visit off, and tell whether it was left: a second one is not wanted."""
