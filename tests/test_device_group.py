@@ -24,6 +24,7 @@ from test_ssh import Sshd, model, needs_sshd, slow_job
 
 from nas.arch import Layer
 from nas.errors import NasError
+from nas.export.timing import NAME, time_file
 from nas.latency import session
 from nas.latency.__main__ import main
 from nas.latency.device_offsets import devices_header, devices_said
@@ -521,6 +522,29 @@ def test_an_interrupted_table_goes_on_with_other_devices(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.usefixtures("without_models")
+def test_a_single_device_is_stopped_at_once_too(tmp_path: Path) -> None:
+    device = StandIn(LayerCosts())
+
+    def interrupt(what: str, n_done: int, n_all: int) -> None:
+        if what == "timing" and n_done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        _table(tmp_path / "one.csv", device, interrupt)
+    # While the error is still on its way, and holds what it went through.
+    assert raised.tb is not None and device.n_closed == 1
+
+
+def test_an_exported_file_is_timed_on_all() -> None:
+    costs = {NAME: 3.0, ANCHOR: 0.5}
+    devices = group(pi1=StandIn(costs), pi2=StandIn(costs))
+    setting = Setting(hardware="raspberry_pi", device=devices, runtime=load_runtime("onnxruntime"))
+    arch = SearchSpace.load("tiny").random(seed=0)
+    found = time_file(b"", arch, setting, None, n_rounds=4, on_step=ignore)
+    assert (found.ms, found.cpu) == (3.0, "Cortex-A76")
+
+
 @pytest.mark.parametrize("members", [[], ["pi1", "pi1"]])
 def test_a_list_names_different_devices(members: list[str]) -> None:
     with pytest.raises(NasError, match=r"hardware.connection.host must name a device or several"):
@@ -565,7 +589,7 @@ def test_two_phones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "adb", {"adb": str(adb), "serial": ["A", "B"], "benchmark_model": str(model)}
     )
     assert devices.facts("litert", 1, ()).n_cores == 8
-    job = phone_job({f"model {number}": str(number + 1).encode() for number in range(3)})
+    job = phone_job({f"model {number}": str(number + 1).encode() for number in range(2)})
     readings = list(devices.time(job, done=(), start_s=0.0, on_step=ignore))
     check_once(readings, job)
     assert {one.device for one in readings} == {"A", "B"}
@@ -607,12 +631,14 @@ def test_two_boards_share_a_job_and_one_is_lost(boards: dict[str, Sshd], tmp_pat
     devices = _boards(boards, tmp_path, give_up_s=1)
     assert isinstance(devices, DeviceGroup)
     assert devices.facts("onnxruntime", 1, ()).cores
+    cut = list[None]()
     job = replace(slow_job(60), models={f"{n}": model(250 + n) for n in range(2)})
-    readings = []
+    readings, n_second = list[Reading](), 0
     for reading in devices.time(job, done=(), start_s=0.0, on_step=ignore):
         readings.append(reading)
-        if len(readings) == 60:
-            boards["pi2"].stop()
+        n_second += reading.device == "pi2"
+        if n_second == 5 and not cut:
+            cut.append(boards["pi2"].stop())
     check_once(readings, job)
-    assert {one.device for one in readings} == {"pi1", "pi2"}
+    assert cut and {one.device for one in readings} == {"pi1", "pi2"}
     assert not [*(boards["pi1"].home / "nas-cpu").glob("readings-*")]
