@@ -154,7 +154,7 @@ def test_the_work_is_shared_and_each_reading_names_its_device() -> None:
     assert {one.device for one in readings} == {"pi1", "pi2"}
     for name in ("pi1", "pi2"):
         own = [one for one in readings if one.device == name]
-        # Of four pieces each, one may go to the other when that one is free first.
+        # Of two pieces each, some may go to the other when that one is free first.
         assert 0.25 < len(own) / len(readings) < 0.75
         assert {one.round for one in own if one.name == ANCHOR} == set(PLAN.rounds)
     assert steps == {"opening pi1", "opening pi2"}
@@ -163,7 +163,7 @@ def test_the_work_is_shared_and_each_reading_names_its_device() -> None:
 
 
 def test_a_slow_device_makes_less() -> None:
-    slow, quick = StandIn(wait_s=0.02, pace=20), StandIn(wait_s=0.001)
+    slow, quick = StandIn(wait_s=0.06, pace=60), StandIn(wait_s=0.001)
     readings = timed(group(slow=slow, quick=quick))
     check_once(readings)
     counts = Counter(one.device for one in readings)
@@ -182,13 +182,13 @@ def test_what_is_done_is_left_out() -> None:
 
 @pytest.mark.parametrize("hangs", [False, True])
 def test_a_device_that_dies_costs_only_itself(hangs: bool) -> None:
-    dying = StandIn(wait_s=0.001, dies_after=25, hangs=hangs)
+    dying = StandIn(wait_s=0.001, dies_after=10, hangs=hangs)
     devices = group(pi1=StandIn(wait_s=0.001), pi2=dying, pi3=StandIn(wait_s=0.001))
     lost = list[tuple[str, str]]()
     devices.on_lost = lambda name, error: lost.append((name, str(error)))
     readings = timed(devices)
     check_once(readings)
-    assert sum(one.device == "pi2" and one.name != ANCHOR for one in readings) <= 25
+    assert sum(one.device == "pi2" and one.name != ANCHOR for one in readings) <= 10
     # One that is waited for is not lost, but nobody waits for it either.
     assert lost == ([] if hangs else [("pi2", "the cable was cut")])
     assert no_thread_is_left()
@@ -631,14 +631,15 @@ def test_two_boards_share_a_job_and_one_is_lost(boards: dict[str, Sshd], tmp_pat
     devices = _boards(boards, tmp_path, give_up_s=1)
     assert isinstance(devices, DeviceGroup)
     assert devices.facts("onnxruntime", 1, ()).cores
-    cut = list[None]()
+    is_cut = False
     job = replace(slow_job(60), models={f"{n}": model(250 + n) for n in range(2)})
     readings, n_second = list[Reading](), 0
     for reading in devices.time(job, done=(), start_s=0.0, on_step=ignore):
         readings.append(reading)
         n_second += reading.device == "pi2"
-        if n_second == 5 and not cut:
-            cut.append(boards["pi2"].stop())
+        if n_second == 5 and not is_cut:
+            boards["pi2"].stop()
+            is_cut = True
     check_once(readings, job)
-    assert cut and {one.device for one in readings} == {"pi1", "pi2"}
+    assert is_cut and {one.device for one in readings} == {"pi1", "pi2"}
     assert not [*(boards["pi1"].home / "nas-cpu").glob("readings-*")]

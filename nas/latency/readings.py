@@ -109,9 +109,11 @@ def paces(readings: Sequence[Reading]) -> NDArray[np.float64]:
 
 def device_paces(readings: Sequence[Reading]) -> dict[str, float]:
     """Return how slow each device is at its quick decile: 1 is the one in the middle."""
-    _, quick = _slowness(readings)
     devices = [reading.device for reading in readings]
-    return dict(zip(devices, map(float, quick / np.median(quick)), strict=True)) if devices else {}
+    if len(set(devices)) < 2:
+        return dict.fromkeys(devices, 1.0)
+    _, quick = _slowness(readings)
+    return dict(zip(devices, map(float, quick / np.median(quick)), strict=True))
 
 
 def anchor_drift_percent(readings: Sequence[Reading]) -> float:

@@ -11,9 +11,10 @@ from hashlib import sha256
 
 Visit = tuple[str, int]
 """The name and the round."""
-# Of either half, for each device: more would share the work more evenly, but each costs a device
-# the opening of its models.
-N_PIECES_EACH = 2
+# Of either half, for each device. Two share the work of unlike devices no better, for a free one
+# takes of another's anyway, and that of equal ones worse: each costs seconds to start
+# (benchmarks/shared_devices.py).
+N_PIECES_EACH = 1
 
 
 class Pieces:
