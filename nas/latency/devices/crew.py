@@ -106,13 +106,13 @@ class Crew:
         self._pieces.give_back(number)
         worker = self._workers.pop(number)
         worker.stop(is_complete=False)
-        self._on_lost(worker.name, error)
         # What a device cannot do may be its own trouble; what two cannot do is not.
         is_refused = not isinstance(error, LostDeviceError)
         if not self._workers or (is_refused and piece & self._refused):
             raise error
         if is_refused:
             self._refused |= piece
+        self._on_lost(worker.name, error)
 
     def _unread(self) -> Iterator[Reading]:
         with suppress(Empty):

@@ -18,7 +18,8 @@ ALIKE = ("cpu", "n_cores", "cores", "runtime_version")
 class DeviceGroup:
     """Devices of one kind by their names.
 
-    `lost` has those that did not go on, with the reason; `on_lost` hears of each as it happens.
+    `lost` has those that the others went on without, with the reason; `on_lost` hears of each as it
+    happens.
 
     Args:
         devices: at least one.
@@ -86,9 +87,7 @@ class DeviceGroup:
 
     @property
     def _present(self) -> dict[str, Device]:
-        # Whoever asks again after the last one was lost may have mended them.
-        left = {name: one for name, one in self._devices.items() if name not in self.lost}
-        return left or self._devices
+        return {name: one for name, one in self._devices.items() if name not in self.lost}
 
     def _lose(self, name: str, error: NasError) -> None:
         self.lost[name] = error
