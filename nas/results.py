@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -92,6 +93,11 @@ class RunFolder:
                 f"{self.path} has a journal but no environment.json, so its search cannot be "
                 "continued. Choose another hydra.run.dir=."
             )
+
+    def run_id(self) -> str:
+        """Return what names this folder among the runs that share a study, kept when it goes on."""
+        before = read_json(self.environment).get("run") if self.environment.exists() else None
+        return before if isinstance(before, str) and before else secrets.token_hex(6)
 
     def write_environment(self, identity: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Write what it takes to repeat the run."""

@@ -5,8 +5,12 @@ Pareto front, the comparison with the hand-designed networks and the report go t
 The same command with the same `hydra.run.dir=` continues a run.
 """
 
+import hashlib
+import re
+import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +26,16 @@ from rich.markup import escape
 from nas.arch import Arch
 from nas.chosen_data import load_data, make_judge
 from nas.commands import choice, command, make, require_choice, settings
-from nas.errors import NasError, unknown
+from nas.errors import NasError, shown, unknown
 from nas.latency.table import LatencyTable
 from nas.paths import find, names
 from nas.results import RunFolder, file_hash
+from nas.search.identity import digest, shared_identity
 from nas.search.journal import Journal
+from nas.search.passwords import without_passwords
 from nas.search.records import Proxy, Target, Trainer
 from nas.search.run import Run
+from nas.search.storage import Storage
 from nas.search.study import TargetSearch
 from nas.space import SearchSpace
 from nas.text import integer, short_text
@@ -60,52 +67,90 @@ class SearchSettings:
     target_ms: float | None = None
     n_trials: int | None = None
     seed: int = 0
+    storage: str | None = None
+    study: str | None = None
+    storage_wait_s: float = 60.0
+
+
+def main() -> None:
+    """Run the search that the command line describes; a password in it goes into no file."""
+    sys.argv[1:] = without_passwords(sys.argv[1:])
+    _command()
 
 
 @command("search")
-def main(cfg: DictConfig) -> None:
-    """Run the search that the config describes."""
+def _command(cfg: DictConfig) -> None:
     require_choice(cfg, "hardware", "nas.search")
     options = settings(cfg, SearchSettings)
     _check(options)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with ExitStack() as opened:
+        _search(options, opened)
+
+
+def _search(options: SearchSettings, opened: ExitStack) -> None:
     console = Console(emoji=False)
+    share = _sharing(options, console, opened) if options.storage else None
     table = _table(options)
     targets = _targets(options, table, console)
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    identity = _identity(options, targets)
-    folder.check_same_search(identity)
     data = load_data(options.data, console)
+    identity = _identity(options, targets, data)
+    folder.check_same_search(identity)
     proxy: Proxy = make_judge(options.proxy, f"proxy {choice('proxy')}", "predict", data)
     pruner = _pruner(options, proxy, targets)
     _warn_of_random_search(options, targets, console)
-    facts = _facts(options, table)
+    facts = _facts(options, table, identity)
     journal = Journal(folder.journal)
-    try:
-        folder.write_environment(identity, facts)
-        searches = [
-            TargetSearch(
-                target=target,
-                table=table,
-                proxy=proxy,
-                journal=journal,
-                make_sampler=_sampler_maker(options),
-                sampler_name=choice("sampler"),
-                pruner=pruner,
-            )
-            for target in targets
-        ]
-        run = Run(
-            folder=folder,
+    opened.callback(journal.close)
+    run_id = folder.run_id()
+    folder.write_environment(identity, {**facts, "run": run_id})
+    storage = share(journal, identity, run_id) if share else journal
+    searches = [
+        TargetSearch(
+            target=target,
             table=table,
             proxy=proxy,
-            searches=searches,
-            facts=facts,
-            console=console,
+            storage=storage,
+            make_sampler=_sampler_maker(options, run_id),
+            sampler_name=choice("sampler"),
+            pruner=pruner,
         )
-        run.execute()
-    finally:
-        journal.close()
+        for target in targets
+    ]
+    run = Run(
+        folder=folder,
+        table=table,
+        proxy=proxy,
+        searches=searches,
+        facts=facts,
+        console=console,
+    )
+    run.execute()
+
+
+def _sharing(
+    options: SearchSettings, console: Console, opened: ExitStack
+) -> Callable[[Journal, dict[str, Any], str], Storage]:
+    """Connect to the storage at once, and return what shares a run's studies there."""
+    from nas.search.connection import connect  # with sqlalchemy, which takes a while
+    from nas.search.shared import SharedStudies
+
+    connection = connect(str(options.storage))
+    opened.callback(connection.close)
+
+    def share(journal: Journal, identity: dict[str, Any], run_id: str) -> Storage:
+        return SharedStudies(
+            connection,
+            journal,
+            name=identity["study"],
+            identity=shared_identity(identity),
+            run=run_id,
+            wait_s=options.storage_wait_s,
+            say=lambda text: console.print(escape(text), style="yellow", soft_wrap=True),
+        )
+
+    return share
 
 
 def _pruner(options: SearchSettings, proxy: Proxy, targets: list[Target]) -> BasePruner | None:
@@ -153,8 +198,23 @@ def _check(options: SearchSettings) -> None:
         own = getattr(options, group).get("n_trials")
         if own is not None or group == "sampler":
             integer(own, f"{group}.n_trials")
+    _check_storage(options)
     if not options.targets:
         raise NasError("targets must name large, small or both, but is empty.")
+
+
+def _check_storage(options: SearchSettings) -> None:
+    if not 0 <= options.storage_wait_s <= 86400:
+        raise NasError(f"storage_wait_s must be from 0 to 86400, but is {options.storage_wait_s}.")
+    if options.study is None:
+        return
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", options.study):
+        raise NasError(
+            "study must be 1 to 100 letters, digits, dots, dashes and underscores, but is "
+            f"{shown(options.study)}."
+        )
+    if options.storage is None:
+        raise NasError("study= names what commands share in a storage. Add storage=, or leave it.")
 
 
 def _table_name(options: SearchSettings) -> str:
@@ -249,37 +309,49 @@ def _target_ms(options: SearchSettings, table: LatencyTable, space: SearchSpace)
     return table.predict_ms(Arch.load(space.reference))
 
 
-def _sampler_maker(options: SearchSettings) -> Callable[[int], BaseSampler]:
+def _sampler_maker(options: SearchSettings, run_id: str) -> Callable[[int], BaseSampler]:
     node = _without(options.sampler, "n_trials")
     name = f"sampler {choice('sampler')}"
 
     def make_sampler(n_stored: int) -> BaseSampler:
-        sampler: BaseSampler = make({**node, "seed": options.seed + n_stored}, name, "before_trial")
+        seed = options.seed + n_stored
+        if options.storage:  # commands that share a study start alike, and must not draw alike
+            text = f"{seed} {run_id}"
+            seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) // 2
+        sampler: BaseSampler = make({**node, "seed": seed}, name, "before_trial")
         return sampler
 
     return make_sampler
 
 
-def _identity(options: SearchSettings, targets: list[Target]) -> dict[str, Any]:
+def _identity(options: SearchSettings, targets: list[Target], data: Any) -> dict[str, Any]:
     """Return what two runs must share for one to continue the other."""
-    spaces = {name: own.space for name, own in _named_targets(options).items()}
-    return {
+    own = _named_targets(options)
+    spaces = {name: one.space for name, one in own.items()}
+    identity = {
         "hardware": options.hardware["name"],
         "table": _table_name(options),
         "table_hash": file_hash(find("latency_tables", _table_name(options), ".csv")),
         "space_hashes": {
             name: file_hash(find("search_spaces", space, ".yaml")) for name, space in spaces.items()
         },
+        "spaces": spaces,
+        "exponents": {name: one.exponent for name, one in own.items()},
         "targets_ms": {target.name: target.target_ms for target in targets},
         "proxy": options.proxy,
         "objective": options.objective,
         "sampler": options.sampler,
         "pruner": options.pruner,
+        "data": None if data is None else data.digest,
         "seed": options.seed,
     }
+    study = options.study or f"search-{digest(shared_identity(identity))}"
+    return identity | {"study": study if options.storage else None}
 
 
-def _facts(options: SearchSettings, table: LatencyTable) -> dict[str, str]:
+def _facts(
+    options: SearchSettings, table: LatencyTable, identity: dict[str, Any]
+) -> dict[str, str]:
     kept = ("device", "cpu", "runtime", "threads", "dtype", "source", "error")
     return {
         "hardware": str(options.hardware["name"]),
@@ -288,6 +360,9 @@ def _facts(options: SearchSettings, table: LatencyTable) -> dict[str, str]:
         **{group: choice(group) for group in ("proxy", "sampler", "objective")},
         **({"data": choice("data")} if options.data else {}),
         "seed": str(options.seed),
+        **(
+            {"study": identity["study"], "storage": str(options.storage)} if options.storage else {}
+        ),
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }
 

@@ -11,10 +11,11 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 from nas.errors import NasError, shown
 from nas.objective import Direction
+from nas.search.storage import FINISHED
 
 try:
     import fcntl
@@ -97,6 +98,7 @@ class Journal:
     """Appends finished trials whole: one short write a trial."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._lines = _Lines(path)
         try:
             self._storage = JournalStorage(self._lines)
@@ -109,6 +111,7 @@ class Journal:
             ) from error
         self._studies: dict[str, Study] = {}
         self._templates: dict[str, dict[str, Any]] = {}
+        self._n_trials: dict[str, int] = {}
 
     def trials(self, study: str, directions: Sequence[Direction]) -> list[FrozenTrial]:
         """Return the finished trials of a study, which is made when it does not exist yet.
@@ -129,13 +132,14 @@ class Journal:
                 f"{', '.join(directions)}. Choose another hydra.run.dir=."
             )
         self._studies[study] = opened
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        return opened.get_trials(deepcopy=False, states=states)
+        found = opened.get_trials(deepcopy=False, states=FINISHED)
+        self._n_trials[study] = len(found)
+        return found
 
     def add(
         self, study: str, trial: FrozenTrial, user_attrs: Mapping[str, Any], started: datetime
-    ) -> None:
-        """Append a trial that has ended in memory.
+    ) -> int:
+        """Append a trial that has ended in memory, and return its number.
 
         Optuna writes the first of a session; the others are its record with their own figures, as
         most of Optuna's time goes into writing the same distributions again.
@@ -153,7 +157,7 @@ class Journal:
             )
             self._studies[study].add_trial(whole)
             self._templates[study] = self._lines.last
-            return
+            return self._counted(study)
         is_single = values is not None and len(values) == 1
         record = self._templates[study] | {
             "datetime_start": _timestamp(started),
@@ -170,10 +174,19 @@ class Journal:
             "intermediate_values": trial.intermediate_values,
         }
         self._lines.append_logs([record])
+        return self._counted(study)
+
+    def news(self, study: str) -> list[FrozenTrial]:
+        """Return nothing: the file is this process's alone."""
+        return []
 
     def close(self) -> None:
         """Close the file and let another process have it."""
         self._lines.close()
+
+    def _counted(self, study: str) -> int:
+        self._n_trials[study] += 1
+        return self._n_trials[study] - 1
 
 
 def _timestamp(moment: datetime) -> str:

@@ -17,8 +17,8 @@ from nas.arch import Arch
 from nas.errors import NasError, NetworkError
 from nas.latency.table import LatencyTable
 from nas.objective import pareto_front
-from nas.search.journal import Journal
 from nas.search.records import STATES, Evaluation, Finished, Proxy, Target, Trainer
+from nas.search.storage import Storage
 
 MAX_FAILED = 4
 """Networks in a row that may fail; with the next one the search ends."""
@@ -26,7 +26,7 @@ MAX_FAILED = 4
 
 @dataclass(kw_only=True)
 class TargetSearch:
-    """The state of one study, continued from the journal.
+    """The state of one study, continued from what is stored of it.
 
     `winner` is the most accurate network so far that meets the target. A `pruner` watches the
     networks that the proxy trains, by their objective after each epoch, and stops the hopeless;
@@ -36,7 +36,7 @@ class TargetSearch:
     target: Target
     table: LatencyTable
     proxy: Proxy
-    journal: Journal
+    storage: Storage
     make_sampler: Callable[[int], BaseSampler]
     sampler_name: str
     pruner: BasePruner | None = None
@@ -50,9 +50,9 @@ class TargetSearch:
             name: CategoricalDistribution(values)
             for name, values in self.target.space.choices.items()
         }
-        past = self.journal.trials(self.target.name, directions)
+        past = self.storage.trials(self.target.name, directions)
         for trial in past:
-            self._keep(Finished.of(trial, len(self.finished)))
+            self._keep(Finished.of(trial, trial.number))
         # A sampler that starts again from its seed would draw the trials that are already there.
         sampler = self.make_sampler(len(past))
         self._study = optuna.create_study(
@@ -96,9 +96,24 @@ class TargetSearch:
                 self._study.enqueue_trial(self.target.space.nearest(arch))
 
     def run(self) -> Iterator[Finished]:
-        """Run the trials that are left; each is in the journal when it is yielded."""
-        while self.n_left:
+        """Run the trials that are left; each is stored when it is yielded.
+
+        What other commands have finished of a shared study comes between.
+        """
+        while True:
+            yield from self.hear()
+            if not self.n_left:
+                return
             yield self._run_one()
+
+    def hear(self) -> list[Finished]:
+        """Take over what other commands have finished, and tell the sampler of it."""
+        news = self.storage.news(self.target.name)
+        heard = [Finished.of(trial, trial.number) for trial in news]
+        self._study.add_trials(map(_without_figures, news))
+        for finished in heard:
+            self._keep(finished)
+        return heard
 
     def named_arch(self, finished: Finished, name: str) -> Arch:
         """Return the network of a trial under a name of its own."""
@@ -136,7 +151,8 @@ class TargetSearch:
             seconds=seconds,
             reports=told.intermediate_values,
         )
-        self.journal.add(self.target.name, told, finished.attributes(), started)
+        number = self.storage.add(self.target.name, told, finished.attributes(), started)
+        finished = replace(finished, number=number)
         self._keep(finished)
         return finished
 
