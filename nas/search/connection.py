@@ -12,6 +12,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
+from sqlalchemy.pool import NullPool
 
 from nas.errors import NasError
 from nas.extras import require
@@ -27,6 +28,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     # libpq gives up on a server that vanished after these seconds; by itself it waits for hours.
     "postgresql+psycopg": {
         "connect_timeout": CONNECT_S,
+        "client_encoding": "utf8",  # an SQL_ASCII database answers in bytes otherwise
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -140,7 +142,11 @@ def _database(address: str) -> Connection:
 def _opened(text: str, options: dict[str, Any], url: URL, address: str) -> RDBStorage:
     for left in reversed(range(ATTEMPTS)):
         try:
-            return RDBStorage(text, engine_kwargs=options)
+            # What fails leaves its connections to their pool, so the first has none.
+            RDBStorage(text, engine_kwargs={**options, "poolclass": NullPool})
+            return RDBStorage(
+                text, options, skip_compatibility_check=True, skip_table_creation=True
+            )
         except (StorageInternalError, exc.SQLAlchemyError, RuntimeError, ImportError) as error:
             # Two commands that start on an empty database both make its tables.
             if left and isinstance(error, (exc.IntegrityError, exc.ProgrammingError)):
