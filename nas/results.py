@@ -48,6 +48,8 @@ COMPARISON_COLUMNS = (
     "key",
     "file",
 )
+VERSIONS = ("python", "platform", "git_commit", "packages")
+"""What of the environment may make a trial come out otherwise."""
 PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core")
 
 
@@ -102,7 +104,20 @@ class RunFolder:
     def write_environment(self, identity: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Write what it takes to repeat the run."""
         content = {**environment(), **facts, "search": dict(identity)}
+        earlier = self._earlier(content)
+        content |= {"earlier": earlier} if earlier else {}
         write_text(self.environment, json.dumps(content, indent=2) + "\n")
+
+    def _earlier(self, now: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the versions of earlier sessions, where they were others than now."""
+        if not self.environment.exists():
+            return []
+        before = read_json(self.environment)
+        kept = before.get("earlier")
+        found = list(kept) if isinstance(kept, list) else []
+        if any(before.get(name) != now[name] for name in VERSIONS):
+            found.insert(0, {name: before.get(name) for name in (*VERSIONS, "date")})
+        return found
 
     def open_trials(self, rows: Iterable[Mapping[str, Any]]) -> "TrialsFile":
         """Write the rows of the trials so far and return the file, open for more."""

@@ -23,23 +23,33 @@ except ImportError:  # Windows, where two searches in one folder are not noticed
     fcntl = None  # type: ignore[assignment]
 
 
-class _Lines(BaseJournalBackend):
-    """The file: one JSON record a line, appended and flushed; held by one process at a time.
+class _Written(BaseJournalBackend):
+    """What is in the file: one JSON record a line; a last one that is being written is left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        with self._path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                if number >= log_number_from and line.endswith("\n"):
+                    yield _record(line, f"{self._path}, line {number + 1}")
+
+    def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
+        raise NotImplementedError
+
+
+class _Lines(_Written):
+    """The file, appended to and flushed; held by one process at a time.
 
     A record is with the system once `append_logs` returns, so that a killed process loses none;
     only a loss of power may.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         self._file = _open_alone(path)
         self.last: dict[str, Any] = {}
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        with self._path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
-                if number >= log_number_from:
-                    yield _record(line, f"{self._path}, line {number + 1}")
 
     def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
         try:
@@ -94,6 +104,30 @@ def _record(line: str, where: str) -> dict[str, Any]:
     return record
 
 
+def read_trials(path: Path, study: str) -> list[FrozenTrial]:
+    """Return the finished trials of a study, also while a search is adding to them.
+
+    Raises:
+        NasError: there is no such file or study, or a record is broken.
+    """
+    try:
+        opened = optuna.load_study(storage=_replayed(_Written(path), path), study_name=study)
+    except KeyError as error:
+        raise NasError(f"{path} has no study {shown(study)}. Check the run folder.") from error
+    return opened.get_trials(deepcopy=False, states=FINISHED)
+
+
+def _replayed(lines: BaseJournalBackend, path: Path) -> JournalStorage:
+    try:
+        return JournalStorage(lines)
+    except (NasError, OSError):
+        raise
+    except Exception as error:  # Optuna's replay trusts every field of every record
+        raise NasError(
+            f"{path} cannot be replayed: {shown(error)}. Start a new run folder."
+        ) from error
+
+
 class Journal:
     """Appends finished trials whole: one short write a trial."""
 
@@ -101,14 +135,10 @@ class Journal:
         self.path = path
         self._lines = _Lines(path)
         try:
-            self._storage = JournalStorage(self._lines)
-        except Exception as error:  # Optuna's replay trusts every field of every record
+            self._storage = _replayed(self._lines, path)
+        except (NasError, OSError):
             self._lines.close()
-            if isinstance(error, NasError):
-                raise
-            raise NasError(
-                f"{path} cannot be replayed: {shown(error)}. Start a new run folder."
-            ) from error
+            raise
         self._studies: dict[str, Study] = {}
         self._templates: dict[str, dict[str, Any]] = {}
         self._n_trials: dict[str, int] = {}
