@@ -121,7 +121,7 @@ class Postgres:
             self._server = None
 
     def _run(self, program: str, *words: str) -> str:
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [str(FOUND[-1].with_name(program)), *words],
             capture_output=True,
             text=True,

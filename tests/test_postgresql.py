@@ -161,7 +161,7 @@ def test_a_hundred_kills_lose_and_repeat_nothing(database: Postgres, tmp_path: P
     [
         ("nas@127.0.0.1:{port}/nas", "wrong", ["password authentication failed", "~/.pgpass"]),
         ("nas@127.0.0.1:{port}/nas", "", ["no password supplied", "PGPASSWORD"]),
-        ("nas@127.0.0.1:{port}/other", None, ['"other" does not exist', "createdb other"]),
+        ("nas@127.0.0.1:{port}/other", None, ['"other" does not exist', "CREATE DATABASE other"]),
         ("guest@127.0.0.1:{port}/nas", None, ["permission denied", "GRANT ALL", "TO guest"]),
     ],
 )

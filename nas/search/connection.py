@@ -39,7 +39,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 _ADVICE = (
     (r"password|authentication|access denied|role .* does not exist|pg_hba", "{password}"),
-    (r"database .* does not exist|unknown database", "Make the database first: createdb {name}"),
+    (r"database .* does not exist|unknown database", "Make the database first: CREATE DATABASE {name}"),
     (
         r"permission denied|read-?only",
         "Let the user make tables in it: GRANT ALL ON SCHEMA public TO {user}",
