@@ -110,21 +110,21 @@ def keys(folder: Path) -> list[str]:
 
 def test_two_searches_fill_one_study(share: Callable[..., SharedStudies], tmp_path: Path) -> None:
     proxies = [CountingProxy(), CountingProxy()]
-    searches = [search(share(f"run{i}"), 16, 100 * i, proxies[i]) for i in range(2)]
+    searches = [search(share(f"run{i}"), 10, 100 * i, proxies[i]) for i in range(2)]
     for _ in zip_longest(*(one.run() for one in searches)):
         pass
     stored = by_optuna(tmp_path).trials
-    assert 16 <= len(stored) <= 17  # the other may begin its last while this one ends
+    assert 10 <= len(stored) <= 11  # the other may begin its last while this one ends
     assert [one.number for one in stored] == list(range(len(stored)))
     for one in searches:
-        assert {finished.number for finished in one.finished} >= set(range(16))
+        assert {finished.number for finished in one.finished} >= set(range(10))
         assert len({finished.number for finished in one.finished}) == len(one.finished)
         for finished in one.finished:
             assert dict(stored[finished.number].params) == finished.choices
             assert stored[finished.number].values == list(finished.values)
     own = Counter(str(one.user_attrs["id"]).partition("-")[0] for one in stored)
     assert own.keys() == {"run0", "run1"}
-    assert min(own.values()) >= 4
+    assert min(own.values()) >= 3
     # What the other command has judged is not judged again.
     assert not set(proxies[0].asked[1:]) & set(proxies[1].asked[1:])
 
@@ -220,6 +220,16 @@ def test_what_the_storage_refuses_is_not_tried_again(
     monkeypatch.setattr(Study, "add_trial", refuse)
     with pytest.raises(NasError, match=r"shared\.db fails: value too long\. What has finished"):
         add(storage, 1)
+
+
+def test_a_study_that_somebody_deletes_is_told(
+    share: Callable[..., SharedStudies], tmp_path: Path
+) -> None:
+    storage = share("run", wait_s=1000.0)
+    storage.trials("tiny", ["maximize"])
+    optuna.delete_study(storage=f"sqlite:///{tmp_path}/shared.db", study_name="mine-tiny")
+    with pytest.raises(NasError, match=r"shared\.db fails: .*What has finished is kept"):
+        add(storage, 0)
 
 
 def test_a_trial_that_is_there_twice_counts_once(

@@ -39,7 +39,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 _ADVICE = (
     (r"password|authentication|access denied|role .* does not exist|pg_hba", "{password}"),
-    (r"database .* does not exist|unknown database", "Make the database first: CREATE DATABASE {name}"),
+    (
+        r"database .* does not exist|unknown database",
+        "Make the database first: CREATE DATABASE {name}",
+    ),
     (
         r"permission denied|read-?only",
         "Let the user make tables in it: GRANT ALL ON SCHEMA public TO {user}",
@@ -133,7 +136,7 @@ def _database(address: str) -> Connection:
     return Connection(
         storage=storage,
         address=address,
-        failures=(StorageInternalError, exc.SQLAlchemyError),
+        failures=(StorageInternalError, exc.SQLAlchemyError, KeyError),
         is_passing=_passes,
         close=close,
     )
@@ -173,7 +176,8 @@ def _advised(error: Exception, url: URL) -> str:
 
 def _passes(error: Exception) -> bool:
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    return not isinstance(cause, (exc.DataError, exc.ProgrammingError, exc.NotSupportedError))
+    stays = (exc.DataError, exc.ProgrammingError, exc.NotSupportedError)
+    return not isinstance(cause, (*stays, KeyError))  # of a study that somebody has deleted
 
 
 def _proxy(address: str) -> Connection:
@@ -201,7 +205,7 @@ def _proxy(address: str) -> Connection:
     return Connection(
         storage=storage,
         address=address,
-        failures=(grpc.RpcError,),
+        failures=(grpc.RpcError, KeyError),
         is_passing=lambda error: getattr(error, "code", lambda: None)() in passing,
         close=storage.close,
     )
