@@ -32,6 +32,7 @@ TRIAL_COLUMNS = (
     "is_new",
     "seconds",
     "choices",
+    "reason",
 )
 COMPARISON_COLUMNS = (
     "name",

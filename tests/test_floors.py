@@ -160,6 +160,15 @@ PLAIN = {
     "nas.training.required",
     "nas.training.results",
     "nas.training.spread",
+    "nas.workers",
+    "nas.workers.automatic",
+    "nas.workers.child",
+    "nas.workers.contract",
+    "nas.workers.cores",
+    "nas.workers.jobs",
+    "nas.workers.local",
+    "nas.workers.process",
+    "nas.workers.processes",
 }
 """The lowest floor, plain data: the standard library, numpy and pyyaml."""
 RUNNER = {
@@ -319,6 +328,7 @@ COMMANDS = {
     "nas.train.__main__",
     "nas.train.comparison",
     "nas.train.jobs",
+    "nas.workers.judge",
 }
 """The highest floor: the command line."""
 FLOORS = {

@@ -232,8 +232,9 @@ def test_two_objectives_are_journalled_both(tmp_path: Path) -> None:
 def test_a_proxy_that_gives_no_number_stops_the_search(tmp_path: Path, value: float) -> None:
     search = open_search(tmp_path, proxy=CountingProxy(value=value))
     with pytest.raises(NasError, match="a proxy must give a finite top-1"):
-        next(search.run())
-    assert search.finished == []
+        list(search.run())
+    assert len(search.finished) == 4
+    assert all(f"gave {value} and" in one.row("tiny")["reason"] for one in search.finished)
 
 
 def test_a_sampler_with_an_option_of_the_wrong_type_is_named(tmp_path: Path) -> None:

@@ -27,11 +27,14 @@ from nas.latency.table import LatencyTable
 from nas.paths import find, names
 from nas.results import RunFolder, file_hash
 from nas.search.journal import Journal
-from nas.search.records import Proxy, Target, Trainer
+from nas.search.records import Learner, Proxy, Target, Trainer
 from nas.search.run import Run
 from nas.search.study import TargetSearch
 from nas.space import SearchSpace
 from nas.text import integer, short_text
+from nas.workers.contract import Staff, Workers
+from nas.workers.judge import judging_task, trains_on_a_cpu
+from nas.workers.local import Local
 
 
 @dataclass(kw_only=True)
@@ -51,6 +54,7 @@ class SearchSettings:
     proxy: dict[str, Any]
     sampler: dict[str, Any]
     pruner: dict[str, Any]
+    workers: dict[str, Any]
     large: TargetSettings
     small: TargetSettings
     data: dict[str, Any] | None = None
@@ -80,6 +84,7 @@ def main(cfg: DictConfig) -> None:
     pruner = _pruner(options, proxy, targets)
     _warn_of_random_search(options, targets, console)
     facts = _facts(options, table)
+    workers = _workers(options, proxy, data, console)
     journal = Journal(folder.journal)
     try:
         folder.write_environment(identity, facts)
@@ -92,6 +97,7 @@ def main(cfg: DictConfig) -> None:
                 make_sampler=_sampler_maker(options),
                 sampler_name=choice("sampler"),
                 pruner=pruner,
+                workers=workers,
             )
             for target in targets
         ]
@@ -99,13 +105,34 @@ def main(cfg: DictConfig) -> None:
             folder=folder,
             table=table,
             proxy=proxy,
+            workers=workers,
             searches=searches,
             facts=facts,
             console=console,
         )
         run.execute()
     finally:
+        workers.close()
         journal.close()
+
+
+def _workers(options: SearchSettings, proxy: Proxy, data: Any, console: Console) -> Workers:
+    """Return who judges the networks; what a proxy learns here, nobody else can tell."""
+    name = choice("workers")
+    staff: Staff = make(options.workers, f"workers {name}", "start")
+    task = judging_task(
+        options.proxy,
+        f"proxy {choice('proxy')}",
+        "predict",
+        options.data,
+        data,
+        here=proxy,
+        is_dear=isinstance(proxy, Trainer) and trains_on_a_cpu(proxy),
+    )
+    workers = (Local() if isinstance(proxy, Learner) else staff).start(task)
+    if workers.n > 1:
+        console.print(f"workers: {workers.description} (workers={escape(name)})")
+    return workers
 
 
 def _pruner(options: SearchSettings, proxy: Proxy, targets: list[Target]) -> BasePruner | None:
