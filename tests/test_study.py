@@ -26,6 +26,7 @@ from nas.search.journal import Journal
 from nas.search.records import Target
 from nas.search.study import TargetSearch
 from nas.space import SearchSpace
+from nas.workers.contract import Workers
 
 SPACE = SearchSpace.load("tiny")
 TABLE = LatencyTable(
@@ -101,6 +102,7 @@ def open_search(
     target_ms: float = 3.0,
     pruner: BasePruner | None = None,
     make_sampler: Callable[[int], BaseSampler] = evolution,
+    workers: Workers | None = None,
 ) -> TargetSearch:
     return TargetSearch(
         target=Target(
@@ -117,6 +119,7 @@ def open_search(
         make_sampler=make_sampler,
         sampler_name="regularized_evolution",
         pruner=pruner,
+        workers=workers,
     )
 
 
