@@ -165,6 +165,7 @@ PLAIN = {
     "nas.workers.child",
     "nas.workers.contract",
     "nas.workers.cores",
+    "nas.workers.crew",
     "nas.workers.jobs",
     "nas.workers.local",
     "nas.workers.process",

@@ -6,39 +6,28 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import IO, Any
 
-from nas.workers.contract import Ask, Task, one_line
+from nas.workers.contract import Task, one_line
 
 MODULE = "nas.workers.process"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _KEPT_BYTES = 4000
 
 
-class Order:
-    """A job on its way: its message, who answers for it, and how often it was lost."""
-
-    def __init__(self, number: int, job: Any, on_ask: Ask | None) -> None:
-        self.number = number
-        self.job = job
-        self.on_ask = on_ask
-        self.n_lost = 0
-
-
 class Child:
-    """A worker process with the job that it has; `since` when it has had it, or been starting.
-
-    It is a session of its own: an interruption of the terminal is the parent's to handle, and it
-    is killed with all that it started.
+    """A worker process; it is a session of its own: an interruption of the terminal is the
+    parent's to handle, and it is killed with all that it started.
 
     Raises:
         OSError: the system starts no more processes.
     """
 
-    def __init__(self, task: Task, memory_mib: int | None) -> None:
+    def __init__(
+        self, task: Task, memory_mib: int | None, on_kill: Callable[["Child"], None]
+    ) -> None:
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-m", MODULE],
@@ -48,11 +37,8 @@ class Child:
             env=os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": paths},
             start_new_session=True,
         )
-        self.replies = _open(self._process.stdout)
-        self.complaints = _open(self._process.stderr)
-        self.order: Order | None = None
-        self.is_ready = False
-        self.since = time.monotonic()
+        self._on_kill = on_kill
+        self.pipes = _open(self._process.stdout), _open(self._process.stderr)
         self._begun, self._complaint = b"", b""
         self.send(
             {
@@ -69,11 +55,6 @@ class Child:
         """Return the process's id."""
         return self._process.pid
 
-    def give(self, order: Order) -> None:
-        """Hand a job over."""
-        self.order, self.since = order, time.monotonic()
-        self.send({"number": order.number, "job": order.job})
-
     def send(self, message: Mapping[str, Any]) -> None:
         """Write a message; one that has ended already takes none."""
         assert self._process.stdin is not None
@@ -83,8 +64,9 @@ class Child:
 
     def messages(self) -> list[dict[str, Any]]:
         """Return what it has said by now."""
-        self._complaint = (self._complaint + _read(self.complaints))[-_KEPT_BYTES:]
-        *lines, self._begun = (self._begun + _read(self.replies)).split(b"\n")
+        replies, complaints = map(_read, self.pipes)
+        self._complaint = (self._complaint + complaints)[-_KEPT_BYTES:]
+        *lines, self._begun = (self._begun + replies).split(b"\n")
         return [json.loads(line) for line in lines]
 
     def has_ended(self) -> bool:
@@ -102,6 +84,7 @@ class Child:
 
     def kill(self) -> None:
         """End it and whatever it started."""
+        self._on_kill(self)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
