@@ -170,6 +170,9 @@ PLAIN = {
     "nas.workers.local",
     "nas.workers.process",
     "nas.workers.processes",
+    "nas.workers.ray_cluster",
+    "nas.workers.ray_workers",
+    "nas.workers.remote",
 }
 """The lowest floor, plain data: the standard library, numpy and pyyaml."""
 RUNNER = {

@@ -18,17 +18,26 @@ from nas.paths import PACKAGE
 from nas.workers.automatic import Automatic
 from nas.workers.contract import Ended, Failure, Staff, Task, Workers
 from nas.workers.cores import n_cores
-from nas.workers.local import Local
+from nas.workers.local import Local, LocalWorkers
 from nas.workers.processes import Processes, ProcessWorkers
+from nas.workers.ray_cluster import RayCluster, check_answers
 
 TASK = Task(function="worker_tasks:make")
 
 
-@pytest.fixture(scope="module", params=["local", "processes"])
+@pytest.fixture(
+    scope="module", params=["local", "processes", pytest.param("ray", marks=pytest.mark.slow)]
+)
 def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
     """Yield workers of each kind: what one test does to them must not touch the next."""
-    staff: dict[str, Staff] = {"local": Local(), "processes": Processes(n=2)}
+    staff: dict[str, Staff] = {
+        "local": Local(),
+        "processes": Processes(n=2),
+        "ray": RayCluster(n=2),
+    }
+    before = signal.getsignal(signal.SIGTERM)
     started = staff[request.param].start(TASK)
+    assert signal.getsignal(signal.SIGTERM) == before
     yield started
     started.close()
 
@@ -125,6 +134,20 @@ def test_work_asks_and_stops_where_it_is_told(workers: Workers) -> None:
     assert [list(one) for one in heard] == [[0, 0.0], [1, 0.5], [2, 1.0], [3, 1.5]]
 
 
+def test_a_worker_that_dies_is_replaced_and_its_job_tried_again(
+    workers: Workers, tmp_path: Path
+) -> None:
+    if isinstance(workers, LocalWorkers):
+        pytest.skip("it would be this process that dies")
+    lost, again, fine = ends(
+        workers, ["die", "SIGKILL"], ["die_once", str(tmp_path / "file")], ["double", 2]
+    )
+    assert failure(lost).kind == "lost"
+    assert failure(lost).reason.startswith("its worker ")
+    assert again.value == "alive"
+    assert fine.value == 4
+
+
 def test_a_work_that_prints_and_reads_disturbs_nobody(
     processes: Callable[..., ProcessWorkers],
 ) -> None:
@@ -151,16 +174,12 @@ def test_processes_work_side_by_side_with_one_thread_each(
     assert os.getpid() not in pids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "reason"),
     [
-        (["die", "SIGKILL"], "its worker was killed by SIGKILL"),
-        pytest.param(
-            ["die", "SIGSEGV"], "its worker was killed by SIGSEGV", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            ["leave", 7], "its worker exited with code 7: no room", marks=pytest.mark.slow
-        ),
+        (["die", "SIGSEGV"], "its worker was killed by SIGSEGV"),
+        (["leave", 7], "its worker exited with code 7: no room"),
     ],
 )
 def test_a_job_whose_worker_dies_twice_is_lost_with_the_reason(
@@ -170,13 +189,6 @@ def test_a_job_whose_worker_dies_twice_is_lost_with_the_reason(
     assert failure(lost).kind == "lost"
     assert failure(lost).reason.startswith(reason)
     assert fine.value == 4
-
-
-def test_a_job_whose_worker_dies_is_tried_once_more(
-    processes: Callable[..., ProcessWorkers], tmp_path: Path
-) -> None:
-    (one,) = ends(processes(n=1), ["die_once", str(tmp_path / "file")])
-    assert one.value == "alive"
 
 
 def test_a_job_that_hangs_is_killed_and_told(processes: Callable[..., ProcessWorkers]) -> None:
@@ -310,3 +322,79 @@ def test_automatic_workers_fit_the_work(
     workers = Automatic(**options).start(Task(function="worker_tasks:make", is_dear=is_dear))
     assert workers.description == expected
     workers.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cpus": -1}, "workers.cpus must be from 0 to 1024, but is -1"),
+        ({"cpus": 1.5}, "workers.cpus must be a whole number above 1, but is 1.5"),
+        ({"cpus": 0}, "workers.cpus or workers.gpus must be above 0"),
+        ({"gpus": "all"}, "workers.gpus must be from 0 to 1024, but is 'all'"),
+        ({"n": 0}, "workers.n must be an integer from 1"),
+    ],
+)
+def test_options_of_ray_out_of_bounds_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(NasError, match=message):
+        RayCluster(**options)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("somewhere", "workers.address must be host:port, ray://host:port or auto"),
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1.*ray start --head --port=1"),
+        ("ray://127.0.0.1:1", "no Ray cluster answers at ray://127.0.0.1:1"),
+    ],
+)
+def test_an_address_without_a_cluster_is_told_at_once(address: str, message: str) -> None:
+    with pytest.raises(NasError, match=message):
+        check_answers(address)
+
+
+def test_ray_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(NasError, match=r'pip install "nas-cpu\[ray\]"'):
+        RayCluster().start(TASK)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("workers", ["ray"], indirect=True)
+def test_a_cluster_of_its_own_keeps_to_the_loopback_and_ends(workers: Workers) -> None:
+    assert ends(workers, ["double", 2])[0].value == 4
+    family = [pid for pid in descendants(os.getpid()) if is_of_ray(pid)]
+    places = [place for pid in family for place in listening(pid)]
+    assert len(places) > 3
+    assert set(places) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    workers.close()
+    assert gone(family)
+
+
+def is_of_ray(pid: int) -> bool:
+    return b"ray" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def descendants(pid: int) -> list[int]:
+    children = dict[int, list[int]]()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(path.read_text().rpartition(") ")[2].split()[1])
+            children.setdefault(parent, []).append(int(path.parent.name))
+    found = children.get(pid, [])
+    return found + [one for child in found for one in descendants(child)]
+
+
+def listening(pid: int) -> list[str]:
+    """Return the addresses on which a process listens, in the kernel's hexadecimal."""
+    links = list[str]()
+    for path in Path(f"/proc/{pid}/fd").glob("*"):
+        with suppress(OSError):
+            links.append(os.readlink(path))
+    found = list[str]()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in links:
+                found.append(words[1].rpartition(":")[0])
+    return found

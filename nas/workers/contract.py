@@ -74,6 +74,13 @@ class Ended:
     failure: Failure | None = None
     seconds: float = 0.0
 
+    def message(self) -> dict[str, Any]:
+        """Return what a worker elsewhere says of it, as JSON can write it."""
+        said = {"ended": self.number, "seconds": self.seconds}
+        if self.failure is None:
+            return {**said, "value": self.value}
+        return {**said, "failure": {"kind": self.failure.kind, "reason": self.failure.reason}}
+
 
 class Workers(Protocol):
     """So many workers with a queue of jobs."""

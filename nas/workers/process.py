@@ -46,12 +46,7 @@ def main() -> None:
     while True:
         message = messages.get()
         ended = done(work, message["number"], message["job"], ask)
-        said: dict[str, Any] = {"ended": ended.number, "seconds": ended.seconds}
-        if ended.failure is None:
-            say(**said, value=ended.value)
-        else:
-            failure = {"kind": ended.failure.kind, "reason": ended.failure.reason}
-            say(**said, failure=failure)
+        say(**ended.message())
 
 
 def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
