@@ -173,6 +173,7 @@ PLAIN = {
     "nas.workers.ray_cluster",
     "nas.workers.ray_workers",
     "nas.workers.remote",
+    "nas.workers.trainings",
 }
 """The lowest floor, plain data: the standard library, numpy and pyyaml."""
 RUNNER = {
@@ -319,6 +320,7 @@ SEARCH = {
 COMMANDS = {
     "nas.adapt.__main__",
     "nas.chosen_data",
+    "nas.chosen_workers",
     "nas.commands",
     "nas.export.__main__",
     "nas.fidelity.__main__",

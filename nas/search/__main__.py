@@ -21,6 +21,7 @@ from rich.markup import escape
 
 from nas.arch import Arch
 from nas.chosen_data import load_data, make_judge
+from nas.chosen_workers import ChosenWorkers
 from nas.commands import choice, command, make, require_choice, settings
 from nas.errors import NasError, unknown
 from nas.latency.table import LatencyTable
@@ -32,9 +33,7 @@ from nas.search.run import Run
 from nas.search.study import TargetSearch
 from nas.space import SearchSpace
 from nas.text import integer, short_text
-from nas.workers.contract import Staff, Workers
-from nas.workers.judge import judging_task, trains_on_a_cpu
-from nas.workers.local import Local
+from nas.workers.contract import Workers
 
 
 @dataclass(kw_only=True)
@@ -117,22 +116,13 @@ def main(cfg: DictConfig) -> None:
 
 
 def _workers(options: SearchSettings, proxy: Proxy, data: Any, console: Console) -> Workers:
-    """Return who judges the networks; what a proxy learns here, nobody else can tell."""
-    name = choice("workers")
-    staff: Staff = make(options.workers, f"workers {name}", "start")
-    task = judging_task(
+    return ChosenWorkers.of(options.workers, options.data, data, console).judges(
         options.proxy,
         f"proxy {choice('proxy')}",
-        "predict",
-        options.data,
-        data,
-        here=proxy,
-        is_dear=isinstance(proxy, Trainer) and trains_on_a_cpu(proxy),
+        proxy,
+        trains=isinstance(proxy, Trainer),
+        learns=isinstance(proxy, Learner),
     )
-    workers = (Local() if isinstance(proxy, Learner) else staff).start(task)
-    if workers.n > 1:
-        console.print(f"workers: {workers.description} (workers={escape(name)})")
-    return workers
 
 
 def _pruner(options: SearchSettings, proxy: Proxy, targets: list[Target]) -> BasePruner | None:

@@ -16,7 +16,7 @@ class Judging:
     """One question about a network.
 
     What a proxy predicts of it; where it `is_watched`, what a proxy says that trains it and tells
-    its epochs meanwhile; and with a `seed`, what one training with that seed reaches.
+    its epochs meanwhile; and with a `seed`, what becomes of one training with that seed.
     """
 
     arch: Arch
@@ -44,14 +44,16 @@ class Judging:
         )
 
 
-def judge(proxy: Any, job: Judging, ask: Ask) -> list[float] | None:
+def judge(proxy: Any, job: Judging, ask: Ask) -> list[float] | str | None:
     """Return top-1 and standard deviation in percent; None where an answer stopped the training.
 
     `proxy` is a `nas.search.records.Proxy`. It asks `[epoch, top1]` after each epoch of a training
-    that is watched, and a true answer stops it.
+    that is watched, and a true answer stops it. Of a training with a seed the line of the
+    `nas.training.results.TrainingResult` is returned.
     """
     if job.seed is not None:
-        return [float(proxy.train(job.arch, job.seed).top1), 0.0]
+        line: bytes = proxy.train(job.arch, job.seed).line()
+        return line.decode()
     if not job.is_watched:
         means, stds = proxy.predict([job.arch])
         return [float(means[0]), float(stds[0])]

@@ -8,49 +8,8 @@ from typing import Any
 from nas.chosen_data import make_judge
 from nas.commands import make
 from nas.errors import NasError
-from nas.workers.contract import Ask, Task, Work
+from nas.workers.contract import Ask, Work
 from nas.workers.jobs import Judging, judge
-
-
-def judging_task(
-    node: Mapping[str, Any],
-    what: str,
-    needs: str,
-    data_node: Mapping[str, Any] | None,
-    data: Any,
-    *,
-    here: Any,
-    is_dear: bool,
-) -> Task:
-    """Return the task of judging by what a config node makes, `here` in this process.
-
-    `data` is what `data_node` made here: a worker that reads other images is refused.
-    """
-
-    def work_here() -> Work:
-        return lambda job, ask: judge(here, job, ask)
-
-    return Task(
-        function="nas.workers.judge:judging",
-        options={
-            "node": {key: node[key] for key in node if key != "data"},
-            "what": what,
-            "needs": needs,
-            "data": data_node if "data" in node else None,
-            "digest": None if data is None else data.digest,
-            "folder": os.getcwd(),
-        },
-        plain=Judging.plain,
-        here=work_here,
-        is_dear=is_dear,
-    )
-
-
-def trains_on_a_cpu(trainer: Any) -> bool:
-    """Tell whether processes beside each other may train: on a GPU they would share its memory."""
-    from nas.training.batches import device_named  # with torch, which only trainings need
-
-    return device_named(getattr(trainer, "device", "cpu")).type == "cpu"
 
 
 def judging(options: Mapping[str, Any]) -> Work:
@@ -65,7 +24,7 @@ def judging(options: Mapping[str, Any]) -> Work:
     node = dict(options["node"]) | ({"data": None} if data is not None else {})
     proxy = make_judge(node, options["what"], options["needs"], data)
 
-    def work(plain: Mapping[str, Any], ask: Ask) -> list[float] | None:
+    def work(plain: Mapping[str, Any], ask: Ask) -> list[float] | str | None:
         return judge(proxy, Judging.of(plain), ask)
 
     return work
