@@ -8,11 +8,14 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from training_data import patterns
 
+from nas.data import cache
 from nas.errors import NasError, NetworkError
 from nas.paths import PACKAGE
 from nas.workers.automatic import Automatic
@@ -290,6 +293,24 @@ def test_no_process_outlives_its_parent(tmp_path: Path, name: str) -> None:
     parent.wait(20)
     parent.stdout.close()
     assert gone(pids)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_images_from_the_cache_are_pages_that_workers_share(tmp_path: Path) -> None:
+    data = patterns()
+    parts = {"train": data.train, "validation": data.validation}
+    data = replace(data, digest=cache.content_digest(data.classes, parts))
+    cache.keep("patterns", data, tmp_path)
+    found = cache.find("patterns", tmp_path)
+    assert found is not None
+    assert found.train.pixels.equal(data.train.pixels)
+    [file] = tmp_path.iterdir()
+    address = found.train.pixels.data_ptr()
+    mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    spans = [
+        [int(end, 16) for end in words[0].split("-")] for words in mapped if words[-1] == str(file)
+    ]
+    assert any(low <= address < high for low, high in spans)
 
 
 def test_cores_are_those_of_the_mask_and_the_container(tmp_path: Path) -> None:
