@@ -1,15 +1,16 @@
 """The way of a network from its first latency to the target: a line a step, kept as it goes."""
 
+import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from nas.arch import Arch, Layer
 from nas.errors import NasError
-from nas.text import write_text
+from nas.text import read_text, write_text
 
 VERSION = 1
 
@@ -61,12 +62,12 @@ class Trajectory:
 
     def _read(self) -> Iterator[Step]:
         try:
-            head, *lines = map(json.loads, self._path.read_text(encoding="utf-8").splitlines())
+            head, *lines = map(json.loads, read_text(self._path).splitlines())
             self._check(head)
             yield from map(_step, lines)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, NasError):
-                raise
+        except NasError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise NasError(
                 f"{self._path} must be the steps of an adaptation, but cannot be read: {reason}. "
@@ -105,6 +106,12 @@ def _step(fields: Mapping[str, Any]) -> Step:
     return Step(arch=arch, what=fields["what"], ms=fields["ms"], top1=fields["top1"], tried=tried)
 
 
-def best_of(steps: Sequence[Step], target_ms: float) -> Step | None:
-    """Return the first step within the target."""
-    return next((one for one in steps if one.ms <= target_ms and isfinite(one.top1)), None)
+def csv_of(steps: Sequence[Step]) -> str:
+    """Return trajectory.csv: a line a step, the first of them the network as it was given."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("step", "what", "ms", "top1", "proposals", "key"))
+    for number, one in enumerate(steps):
+        figures = (f"{one.ms:.6f}", f"{one.top1:.4f}", len(one.tried))
+        writer.writerow((number, one.what, *figures, one.arch.key()))
+    return text.getvalue()

@@ -37,9 +37,7 @@ from nas.latency.settings import HardwareSettings, LatencySettings
 from nas.latency.summary import summary
 from nas.latency.table import LatencyTable
 from nas.paths import folders
-
-# Drawing costs milliseconds on the core that is being timed on.
-REFRESH_S = 0.25
+from nas.showing_steps import REFRESH_S
 
 
 @command("latency")
@@ -69,13 +67,8 @@ def _measured(
     from nas.latency.measure import Setting, measure, start_afresh
     from nas.latency.runtimes.registry import load_runtime
 
-    setting = Setting(
-        hardware=hardware.name,
-        device=device,
-        runtime=load_runtime(hardware.runtime, hardware.dtype, hardware.mode),
-        threads=hardware.threads,
-        cores=tuple(hardware.cores),
-    )
+    runtime = load_runtime(hardware.runtime, hardware.dtype, hardware.mode)
+    setting = Setting.of(hardware, device, runtime)
     if options.fresh:
         start_afresh(path)
         device.forget()

@@ -1,9 +1,7 @@
 """Trained weights in a file: safetensors, with all that is needed to use them beside them."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +15,7 @@ from nas.backbone import Backbone
 from nas.errors import NasError
 from nas.network.build import Network, build
 from nas.network.features import Features
+from nas.text import write_bytes
 
 VERSION = "1"
 
@@ -100,9 +99,7 @@ class Checkpoint:
         """
         path = Path(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                facts: dict[str, str] = file.metadata() or {}
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            weights, facts = read_tensors(path)
             if facts.get("version") != VERSION:
                 raise NasError(
                     f"{path} must be a checkpoint of version {VERSION}, but says "
@@ -133,19 +130,30 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, str])
     Raises:
         NasError: the folder is missing or not writable, or the disk is full.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        with draft.open("wb") as file:
-            file.write(save(tensors, facts))
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise NasError(
-            f"{path} cannot be written: {error}. Make room or choose another folder."
-        ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
+    write_bytes(path, save(tensors, facts), is_synced=True)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the facts that `write_tensors` wrote.
+
+    Raises:
+        OSError, SafetensorError: the file is missing or damaged; what it should be, callers say.
+    """
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, file.metadata() or {}
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
+    }
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with a prefix before their names, as `under` takes it off."""
+    return {f"{prefix}{name}": one for name, one in tensors.items()}
 
 
 def _arch_of(content: Any) -> Arch:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch.optim import Optimizer
 
 from nas.errors import NasError
-from nas.network.checkpoint import write_tensors
+from nas.network.checkpoint import prefixed, read_tensors, under, write_tensors
 from nas.network.supernet.supernet import Supernet
-from nas.training.optimizer_state import optimizer_tensors, restore_optimizer, under
+from nas.training.optimizer_state import optimizer_tensors, restore_optimizer
 
 VERSION = "1"
 _WEIGHTS = "weights."
@@ -32,9 +32,8 @@ class SupernetCheckpoint:
         Raises:
             NasError: the folder is not writable, or the disk is full.
         """
-        tensors = {_WEIGHTS + name: one for name, one in supernet.state_dict().items()}
-        for name, one in optimizer_tensors(optimizer).items():
-            tensors[_OPTIMIZER + name] = one
+        tensors = prefixed(_WEIGHTS, supernet.state_dict())
+        tensors |= prefixed(_OPTIMIZER, optimizer_tensors(optimizer))
         content = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
         facts = {"version": VERSION, "identity": self.identity, "n_done": str(n_done)}
         try:
@@ -54,12 +53,9 @@ class SupernetCheckpoint:
         if not self.path.exists():
             return 0
         try:
-            with safe_open(self.path, framework="pt") as file:
-                facts = file.metadata() or {}
-                self._check(facts)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            weights = under(_WEIGHTS, tensors)
-            supernet.load_state_dict(weights)
+            tensors, facts = read_tensors(self.path)
+            self._check(facts)
+            supernet.load_state_dict(under(_WEIGHTS, tensors))
             if optimizer is not None:
                 restore_optimizer(optimizer, under(_OPTIMIZER, tensors))
             return int(facts["n_done"])

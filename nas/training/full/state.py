@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nas.errors import NasError
-from nas.network.checkpoint import write_tensors
+from nas.network.checkpoint import prefixed, read_tensors, under, write_tensors
 from nas.training.full.averaging import Average
 from nas.training.full.watching import EpochRow
-from nas.training.optimizer_state import optimizer_tensors, restore_optimizer, under
+from nas.training.optimizer_state import optimizer_tensors, restore_optimizer
 
 VERSION = "1"
 _WEIGHTS, _AVERAGE, _OPTIMIZER = "weights.", "average.", "optimizer."
@@ -63,12 +63,10 @@ class Learner:
         Raises:
             NasError: the folder is not writable, or the disk is full.
         """
-        tensors = {_WEIGHTS + name: one for name, one in self.network.state_dict().items()}
-        for name, one in optimizer_tensors(self.optimizer).items():
-            tensors[_OPTIMIZER + name] = one
+        tensors = prefixed(_WEIGHTS, self.network.state_dict())
+        tensors |= prefixed(_OPTIMIZER, optimizer_tensors(self.optimizer))
         if self.average is not None:
-            for name, one in self.average.network.state_dict().items():
-                tensors[_AVERAGE + name] = one
+            tensors |= prefixed(_AVERAGE, self.average.network.state_dict())
         facts = {
             "version": VERSION,
             "progress": json.dumps(asdict(progress)),
@@ -85,9 +83,7 @@ class Learner:
         if not path.exists():
             return Progress()
         try:
-            with safe_open(path, framework="pt") as file:
-                facts: dict[str, str] = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors, facts = read_tensors(path)
             if facts.get("version") != VERSION:
                 raise KeyError(f"version {VERSION}")
             self.network.load_state_dict(under(_WEIGHTS, tensors))
