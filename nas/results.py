@@ -48,7 +48,7 @@ COMPARISON_COLUMNS = (
     "key",
     "file",
 )
-PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core")
+PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core", "ray")
 
 
 def make_run_folder(path: Path, inner: str = ".") -> None:

@@ -79,9 +79,9 @@ def few(seed: int) -> BaseSampler:
 def test_every_trial_is_finished_and_kept_once(tmp_path: Path) -> None:
     proxy = CountingProxy()
     crew = Crew(proxy)
-    search = open_search(tmp_path, n_trials=200, workers=crew)
+    search = open_search(tmp_path, n_trials=80, workers=crew)
     finished = list(search.run())
-    assert [one.number for one in finished] == list(range(200))
+    assert [one.number for one in finished] == list(range(80))
     assert len(set(proxy.asked)) == len(proxy.asked) == search.n_networks
     assert sum(one.is_new for one in finished) == search.n_networks
     assert not crew.jobs
@@ -92,7 +92,7 @@ def test_every_trial_is_finished_and_kept_once(tmp_path: Path) -> None:
         top1 = CountingProxy().predict([SPACE.arch(one.choices)])[0][0]
         assert one.evaluation.top1 == pytest.approx(top1, rel=1e-15)
     search.journal.close()
-    assert open_search(tmp_path, n_trials=200).finished == finished
+    assert open_search(tmp_path, n_trials=80).finished == finished
 
 
 def test_equal_networks_under_way_are_judged_once(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from nas.chosen_workers import ChosenWorkers
 from nas.commands import choice, command, settings
 from nas.fidelity.judgement import Judgement, Truths
 from nas.fidelity.printed import print_judgement
-from nas.fidelity.scoring import bars, check_proxy, scores_of, target_of
+from nas.fidelity.scoring import Storing, bars, check_proxy, scores_of, target_of
 from nas.fidelity.selection import (
     STAND_IN,
     Selection,
@@ -41,7 +41,7 @@ from nas.showing_steps import showing_steps
 from nas.space import SearchSpace
 from nas.steps import OnStep
 from nas.text import write_text
-from nas.workers.trainings import ahead
+from nas.workers.trainings import TrainedAhead, ahead
 
 if TYPE_CHECKING:
     from nas.proxies.short_train import ShortTrain
@@ -66,7 +66,7 @@ def main(cfg: DictConfig) -> None:
     with showing_steps(console) as on_step:
         truths = get_truths(selection, on_step)
         scores = scores_of(
-            proxy,
+            _trained_ahead(proxy, options, chosen, selection, on_step),
             name,
             selection.archs,
             truths.top1[0],
@@ -91,6 +91,26 @@ def main(cfg: DictConfig) -> None:
     print_judgement(judgement, console)
     for what, file in (("figures", "fidelity.json"), ("report", "fidelity.html")):
         console.print(f"{what}  {escape(str(folder / file))}")
+
+
+def _trained_ahead(
+    proxy: Proxy,
+    options: FidelitySettings,
+    chosen: ChosenWorkers,
+    selection: Selection,
+    on_step: OnStep,
+) -> Proxy:
+    """Return the proxy; one that trains has trained the selection, by the workers."""
+    if not isinstance(proxy, Storing):
+        return proxy
+    with closing(chosen.trainers(options.proxy)) as workers:
+        able = ahead(proxy, workers)
+        if isinstance(able, TrainedAhead):
+            n_all = len(selection) * able.repeats
+            what = f"training for {choice('proxy')}"
+            able.train_ahead(selection.archs, on_done=lambda done: on_step(what, done, n_all))
+    asked: Proxy = able
+    return asked
 
 
 def _known(options: FidelitySettings) -> tuple[Truth | None, SearchSpace | None]:

@@ -302,7 +302,7 @@ def _facts(options: SearchSettings, table: LatencyTable) -> dict[str, str]:
         "hardware": str(options.hardware["name"]),
         "table": table.name,
         **{f"table {key}": table.header[key] for key in kept if key in table.header},
-        **{group: choice(group) for group in ("proxy", "sampler", "objective")},
+        **{group: choice(group) for group in ("proxy", "sampler", "objective", "workers")},
         **({"data": choice("data")} if options.data else {}),
         "seed": str(options.seed),
         "date": time.strftime("%Y-%m-%d %H:%M"),

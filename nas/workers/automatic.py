@@ -1,5 +1,7 @@
 """The default: all cores for work that takes seconds, this process for what answers at once."""
 
+import sys
+
 from nas.text import integer
 from nas.workers.contract import Task, Workers
 from nas.workers.cores import n_cores
@@ -31,6 +33,7 @@ class Automatic:
 
     def start(self, task: Task) -> Workers:
         """Return the workers that fit the task."""
-        if self._is_limited or (task.is_dear and self.n > 1):
+        is_side_by_side = task.is_dear and self.n > 1 and sys.platform != "win32"
+        if self._is_limited or is_side_by_side:
             return self._processes.start(task)
         return Local().start(task)

@@ -1,6 +1,7 @@
 """Workers on this machine: processes that are started anew, watched, and replaced when they die."""
 
 import selectors
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,7 +41,13 @@ class Processes:
         self.timeout_s = checked_timeout(timeout_s)
 
     def start(self, task: Task) -> "ProcessWorkers":
-        """Return the workers; a process starts for a job that finds no other free."""
+        """Return the workers; a process starts for a job that finds no other free.
+
+        Raises:
+            NasError: the system is Windows, where nobody can listen to two pipes at once.
+        """
+        if sys.platform == "win32":
+            raise NasError("workers=processes is not for Windows. Choose workers=local or ray.")
         return ProcessWorkers(task, n=self.n, timeout_s=self.timeout_s, memory_mib=self.memory_mib)
 
 
