@@ -33,6 +33,7 @@ TRIAL_COLUMNS = (
     "is_new",
     "seconds",
     "choices",
+    "reason",
 )
 COMPARISON_COLUMNS = (
     "name",
@@ -50,7 +51,7 @@ COMPARISON_COLUMNS = (
 )
 VERSIONS = ("python", "platform", "git_commit", "packages")
 """What of the environment may make a trial come out otherwise."""
-PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core")
+PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core", "ray")
 
 
 def make_run_folder(path: Path, inner: str = ".") -> None:
@@ -189,6 +190,8 @@ def file_hash(path: Path) -> str:
         NasError: it cannot be read.
     """
     try:
+        if not path.is_file() and path.exists():  # a device has no end
+            raise NasError(f"{path} must be a file, but is a folder or a device. Check the path.")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:

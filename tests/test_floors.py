@@ -162,6 +162,20 @@ PLAIN = {
     "nas.training.required",
     "nas.training.results",
     "nas.training.spread",
+    "nas.workers",
+    "nas.workers.automatic",
+    "nas.workers.child",
+    "nas.workers.contract",
+    "nas.workers.cores",
+    "nas.workers.crew",
+    "nas.workers.jobs",
+    "nas.workers.local",
+    "nas.workers.process",
+    "nas.workers.processes",
+    "nas.workers.ray_cluster",
+    "nas.workers.ray_workers",
+    "nas.workers.remote",
+    "nas.workers.trainings",
 }
 """The lowest floor, plain data: the standard library, numpy and pyyaml."""
 RUNNER = {
@@ -313,6 +327,7 @@ SEARCH = {
 COMMANDS = {
     "nas.adapt.__main__",
     "nas.chosen_data",
+    "nas.chosen_workers",
     "nas.commands",
     "nas.export.__main__",
     "nas.fidelity.__main__",
@@ -328,6 +343,7 @@ COMMANDS = {
     "nas.train.__main__",
     "nas.train.comparison",
     "nas.train.jobs",
+    "nas.workers.judge",
 }
 """The highest floor: the command line."""
 FLOORS = {

@@ -26,6 +26,7 @@ from nas.search.journal import Journal
 from nas.search.records import Target
 from nas.search.study import TargetSearch
 from nas.space import SearchSpace
+from nas.workers.contract import Workers
 
 SPACE = SearchSpace.load("tiny")
 TABLE = LatencyTable(
@@ -101,6 +102,7 @@ def open_search(
     target_ms: float = 3.0,
     pruner: BasePruner | None = None,
     make_sampler: Callable[[int], BaseSampler] = evolution,
+    workers: Workers | None = None,
 ) -> TargetSearch:
     return TargetSearch(
         target=Target(
@@ -117,6 +119,7 @@ def open_search(
         make_sampler=make_sampler,
         sampler_name="regularized_evolution",
         pruner=pruner,
+        workers=workers,
     )
 
 
@@ -232,8 +235,9 @@ def test_two_objectives_are_journalled_both(tmp_path: Path) -> None:
 def test_a_proxy_that_gives_no_number_stops_the_search(tmp_path: Path, value: float) -> None:
     search = open_search(tmp_path, proxy=CountingProxy(value=value))
     with pytest.raises(NasError, match="a proxy must give a finite top-1"):
-        next(search.run())
-    assert search.finished == []
+        list(search.run())
+    assert len(search.finished) == 4
+    assert all(f"gave {value} and" in one.row("tiny")["reason"] for one in search.finished)
 
 
 def test_a_sampler_with_an_option_of_the_wrong_type_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from nas.chosen_data import load_data, make_judge
+from nas.chosen_workers import ChosenWorkers
 from nas.commands import choice, command, make, require_choice, settings
 from nas.errors import NasError
 from nas.results import RunFolder
@@ -37,12 +38,13 @@ from nas.search.options import (
     targets_of,
 )
 from nas.search.passwords import without_passwords
-from nas.search.records import Proxy, Target, Trainer
+from nas.search.records import Learner, Proxy, Target, Trainer
 from nas.search.replay import with_recorded_choices
 from nas.search.replaying import replay
 from nas.search.run import Run
 from nas.search.storage import Storage
 from nas.search.study import TargetSearch
+from nas.workers.contract import Workers
 
 EXIT_DIFFERENT = 1
 """A trial that was repeated came out otherwise."""
@@ -74,6 +76,8 @@ def _search(options: SearchSettings, opened: ExitStack) -> None:
     table = table_of(options)
     targets = targets_of(options, table, console)
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    identity = identity_of(options, targets, None)
+    folder.check_same_search({name: identity[name] for name in identity.keys() - {"data", "study"}})
     data = load_data(options.data, console)
     identity = identity_of(options, targets, data)
     folder.check_same_search(identity)
@@ -81,6 +85,8 @@ def _search(options: SearchSettings, opened: ExitStack) -> None:
     pruner = _pruner(options, proxy, targets)
     _warn_of_random_search(options, targets, console)
     facts = facts_of(options, table, identity)
+    workers = _workers(options, proxy, data, console)
+    opened.callback(workers.close)
     journal = Journal(folder.journal)
     opened.callback(journal.close)
     run_id = folder.run_id()
@@ -96,6 +102,7 @@ def _search(options: SearchSettings, opened: ExitStack) -> None:
             make_sampler=_sampler_maker(options, run_id),
             sampler_name=choice("sampler"),
             pruner=pruner,
+            workers=workers,
         )
         for target in targets
     ]
@@ -103,6 +110,7 @@ def _search(options: SearchSettings, opened: ExitStack) -> None:
         folder=folder,
         table=table,
         proxy=proxy,
+        workers=workers,
         searches=searches,
         facts=facts,
         console=console,
@@ -132,6 +140,16 @@ def _sharing(
         )
 
     return share
+
+
+def _workers(options: SearchSettings, proxy: Proxy, data: Any, console: Console) -> Workers:
+    return ChosenWorkers.of(options.workers, options.data, data, console).judges(
+        options.proxy,
+        f"proxy {choice('proxy')}",
+        proxy,
+        trains=isinstance(proxy, Trainer),
+        learns=isinstance(proxy, Learner),
+    )
 
 
 def _pruner(options: SearchSettings, proxy: Proxy, targets: list[Target]) -> BasePruner | None:

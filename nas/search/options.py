@@ -41,6 +41,7 @@ class SearchSettings:
     proxy: dict[str, Any]
     sampler: dict[str, Any]
     pruner: dict[str, Any]
+    workers: dict[str, Any]
     large: TargetSettings
     small: TargetSettings
     data: dict[str, Any] | None = None
@@ -228,7 +229,7 @@ def facts_of(
         "hardware": str(options.hardware["name"]),
         "table": table.name,
         **{f"table {key}": table.header[key] for key in kept if key in table.header},
-        **{group: choice(group) for group in ("proxy", "sampler", "objective")},
+        **{group: choice(group) for group in ("proxy", "sampler", "objective", "workers")},
         **({"data": choice("data")} if options.data else {}),
         "seed": str(options.seed),
         **(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
@@ -77,12 +78,13 @@ class RunRecord:
         Raises:
             NasError: the run made something else of an option than the config does.
         """
-        merged = dict(_merged(options, self.options, f"{self.path}/environment.json"))
+        kept = ("replay", "trial", "storage_wait_s", "workers")
+        recorded = {name: value for name, value in self.options.items() if name not in kept}
+        merged = dict(_merged(options, recorded, f"{self.path}/environment.json"))
         own = {name: options["proxy"][name] for name in MACHINES_OWN if name in options["proxy"]}
         own.pop("data", None)
         where = f"proxy of {self.path}/environment.json"
         merged["proxy"] = {**mapping(merged.get("proxy"), where), **own}
-        kept = ("replay", "trial", "storage_wait_s", "workers")
         merged |= {name: options[name] for name in kept if name in options}
         return merged | {"storage": options["storage"] or self.options.get("storage")}
 
@@ -139,10 +141,15 @@ def repeated(finished: Finished, target: Target, table: LatencyTable, proxy: Pro
             proxy.evaluate(arch, is_over)
             return Evaluation(**figures, top1=last, top1_std=before.top1_std, state="pruned")
         means, stds = proxy.predict([arch])
-    except NetworkError:
+    except Exception as error:
+        if before.state != "failed" and not isinstance(error, NetworkError):
+            raise
         return Evaluation(**figures, top1=0.0, top1_std=0.0, state="failed")
-    std = before.top1_std if isinstance(proxy, Trainer) else float(stds[0])
-    return Evaluation(**figures, top1=float(means[0]), top1_std=std)
+    top1, std = float(means[0]), float(stds[0])
+    if not (isfinite(top1) and isfinite(std)):
+        return Evaluation(**figures, top1=0.0, top1_std=0.0, state="failed")
+    std = before.top1_std if isinstance(proxy, Trainer) else std
+    return Evaluation(**figures, top1=top1, top1_std=std)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
