@@ -3,7 +3,7 @@
 Each thing is timed in two pieces, its even rounds in one and its odd rounds in another, and the two
 divisions are independent of each other: so every even piece shares names with every odd one. That
 ties all devices, and all hours, to one scale (see `nas.latency.readings`), and lets the two halves
-of a measurement mostly come from two devices.
+of a measurement come from two devices, as often as there are others.
 """
 
 from collections.abc import Collection, Iterable
