@@ -307,6 +307,7 @@ SEARCH = {
     "nas.fidelity.printed",
     "nas.fidelity.scoring",
     "nas.fidelity.teaching",
+    "nas.search.distributions",
     "nas.search.evolution",
     "nas.search.journal",
     "nas.search.outcome",
