@@ -115,7 +115,7 @@ def search_seconds(workers: Workers, n_trials: int) -> tuple[float, float]:
             ),
             table=table,
             proxy=NoProxy(),
-            journal=journal,
+            storage=journal,
             make_sampler=lambda seed: RegularizedEvolution(seed=seed),
             sampler_name="regularized_evolution",
             workers=workers,

@@ -242,7 +242,7 @@ def soak(folder: str, n_trials: str, share: str) -> None:
         ),
         table=TABLE,
         proxy=FaultyProxy(),
-        journal=journal,
+        storage=journal,
         make_sampler=lambda seed: RandomSampler(seed=seed),
         sampler_name="random",
         workers=workers,

@@ -91,7 +91,7 @@ def test_every_trial_is_finished_and_kept_once(tmp_path: Path) -> None:
         assert one.evaluation.key == SPACE.arch(one.choices).key()
         top1 = CountingProxy().predict([SPACE.arch(one.choices)])[0][0]
         assert one.evaluation.top1 == pytest.approx(top1, rel=1e-15)
-    search.journal.close()
+    search.storage.close()
     assert open_search(tmp_path, n_trials=80).finished == finished
 
 
@@ -165,7 +165,7 @@ def test_a_proxy_that_goes_wrong_costs_its_trial(
     assert {SPACE.arch(one.choices).layers[0].act for one in search.whole} == {"relu"}
     for one in failed:
         assert_like(one, reason)
-    search.journal.close()
+    search.storage.close()
     assert open_search(tmp_path, n_trials=16).finished == finished
 
 

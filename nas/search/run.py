@@ -101,7 +101,7 @@ class Run:
                     winner = search.winner
                     arch = search.named_arch(winner, target.name)
                     arch.save(self.folder.winner_file(target.name))
-                progress.update(task, advance=1, best=_best(search))
+                progress.update(task, completed=len(search.finished), best=_best(search))
 
     def _conclude(self, compared: Compared, seconds: Mapping[str, float]) -> None:
         searches = [search for search in self.searches if search.whole]

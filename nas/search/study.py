@@ -18,8 +18,8 @@ from nas.errors import NasError
 from nas.latency.table import LatencyTable
 from nas.objective import pareto_front
 from nas.search.distributions import categorical, lasting
-from nas.search.journal import Journal
 from nas.search.records import STATES, Evaluation, Finished, Proxy, Target, Trainer
+from nas.search.storage import Storage
 from nas.workers.contract import Ended, Failure, Workers
 from nas.workers.jobs import Judging, judge
 from nas.workers.local import LocalWorkers
@@ -30,7 +30,7 @@ MAX_FAILED = 4
 
 @dataclass(kw_only=True)
 class TargetSearch:
-    """The state of one study, continued from the journal.
+    """The state of one study, continued from what is stored of it.
 
     `winner` is the most accurate network so far that meets the target. A `pruner` watches the
     networks that the proxy trains, by their objective after each epoch, and stops the hopeless;
@@ -42,7 +42,7 @@ class TargetSearch:
     target: Target
     table: LatencyTable
     proxy: Proxy
-    journal: Journal
+    storage: Storage
     make_sampler: Callable[[int], BaseSampler]
     sampler_name: str
     pruner: BasePruner | None = None
@@ -58,9 +58,9 @@ class TargetSearch:
         self._crew = self.workers or LocalWorkers(partial(judge, self.proxy))
         self._plain = categorical(self.target.space.choices)
         self._distributions = lasting(self._plain)
-        past = self.journal.trials(self.target.name, directions)
+        past = self.storage.trials(self.target.name, directions)
         for trial in past:
-            self._keep(Finished.of(trial, len(self.finished)))
+            self._keep(Finished.of(trial, trial.number))
         # A sampler that starts again from its seed would draw the trials that are already there.
         sampler = self.make_sampler(len(past))
         self._study = optuna.create_study(
@@ -104,13 +104,15 @@ class TargetSearch:
                 self._study.enqueue_trial(self.target.space.nearest(arch))
 
     def run(self) -> Iterator[Finished]:
-        """Run the trials that are left; each is in the journal when it is yielded.
+        """Run the trials that are left; each is stored when it is yielded.
 
         As many networks are judged at a time as there are workers, and no two equal ones: a trial
-        whose network is being judged waits for the answer.
+        whose network is being judged waits for the answer. What other commands have finished of a
+        shared study comes between.
         """
-        while self.n_left:
-            while self._has_room():
+        while True:
+            yield from self.hear()
+            if self._has_room():
                 asked = self._ask()
                 if asked.key in self._known:
                     yield self._finish(asked, self._known[asked.key])
@@ -118,8 +120,20 @@ class TargetSearch:
                     self._waiting[asked.key].append(asked)
                 else:
                     self._submit(asked)
-            for ended in self._crew.ended():
-                yield from self._conclude(self._jobs.pop(ended.number), ended)
+            elif self._jobs:
+                for ended in self._crew.ended():
+                    yield from self._conclude(self._jobs.pop(ended.number), ended)
+            else:
+                return
+
+    def hear(self) -> list[Finished]:
+        """Take over what other commands have finished, and tell the sampler of it."""
+        news = self.storage.news(self.target.name)
+        heard = [Finished.of(trial, trial.number) for trial in news]
+        self._study.add_trials(map(_without_figures, news))
+        for finished in heard:
+            self._keep(finished)
+        return heard
 
     def named_arch(self, finished: Finished, name: str) -> Arch:
         """Return the network of a trial under a name of its own."""
@@ -224,7 +238,8 @@ class TargetSearch:
             seconds=ended.seconds if ended else 0.0,
             reports=told.intermediate_values,
         )
-        self.journal.add(self.target.name, told, finished.attributes(), asked.started)
+        number = self.storage.add(self.target.name, told, finished.attributes(), asked.started)
+        finished = replace(finished, number=number)
         self._keep(finished)
         return finished
 
