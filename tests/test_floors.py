@@ -316,6 +316,7 @@ SEARCH = {
     "nas.fidelity.teaching",
     "nas.search.address",
     "nas.search.connection",
+    "nas.search.distributions",
     "nas.search.evolution",
     "nas.search.journal",
     "nas.search.outcome",
