@@ -153,7 +153,7 @@ def test_kills_lose_and_repeat_nothing(database: Postgres, tmp_path: Path) -> No
 
 @pytest.mark.long
 def test_a_hundred_kills_lose_and_repeat_nothing(database: Postgres, tmp_path: Path) -> None:
-    kill_at_random(database, tmp_path, n_trials=3000, n_kills=100)
+    kill_at_random(database, tmp_path, n_trials=1500, n_kills=100)
 
 
 @pytest.mark.parametrize(
