@@ -10,13 +10,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from nas.errors import NasError
 from nas.latency.runner.timing import Reading
-from nas.text import read_text, write_text
+from nas.text import is_number, read_text, write_text
 
 VERSION = "1"
 SUFFIX = ".raw.jsonl"
@@ -84,14 +83,17 @@ def _whole_lines(path: Path) -> list[str]:
 
 def _reading(line: str, where: str) -> Reading:
     content = _object(line, where)
-    if content.keys() != {"name", "round", "at_s", "times_ms"}:
+    names = {"name", "round", "at_s", "times_ms"}
+    if content.keys() != names or not isinstance(content["name"], str):
         raise NasError(f"{where} must hold name, round, at_s and times_ms. {_START_AGAIN}")
     times_ms, number = content["times_ms"], content["round"]
     is_valid = isinstance(times_ms, list) and times_ms and all(map(_is_time, times_ms))
-    if not (is_valid and isinstance(number, int) and _is_time(content["at_s"])):
+    if not (
+        is_valid and isinstance(number, int) and _is_time(number) and _is_time(content["at_s"])
+    ):
         raise NasError(f"{where} must hold numbers of at least 0. {_START_AGAIN}")
     return Reading(
-        name=str(content["name"]),
+        name=content["name"],
         round=number,
         at_s=float(content["at_s"]),
         times_ms=tuple(map(float, times_ms)),
@@ -109,4 +111,4 @@ def _object(line: str, where: str) -> dict[str, Any]:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, (int, float)) and isfinite(value) and value >= 0
+    return is_number(value) and value >= 0  # type: ignore[operator]
