@@ -37,6 +37,7 @@ from nas.latency.settings import HardwareSettings, LatencySettings
 from nas.latency.summary import summary
 from nas.latency.table import LatencyTable
 from nas.paths import folders
+from nas.text import is_number
 
 # Drawing costs milliseconds on the core that is being timed on.
 REFRESH_S = 0.25
@@ -112,8 +113,10 @@ def _known(path: Path) -> LatencyTable | None:
 
 
 def _modelled_header(hardware: HardwareSettings, cost_model: CostModel) -> dict[str, str]:
-    errors = cost_model.provenance.get("mean_errors_percent", {}).get("a fifth of the rows", {})
-    figures = ", ".join(f"{kind} {error:.2f} %" for kind, error in errors.items())
+    every = cost_model.provenance.get("mean_errors_percent")
+    errors = every.get("a fifth of the rows") if isinstance(every, dict) else None
+    known = errors.items() if isinstance(errors, dict) else ()
+    figures = ", ".join(f"{kind} {error:.2f} %" for kind, error in known if is_number(error))
     return {
         "device": hardware.name,
         "cpu": hardware.description,
