@@ -104,9 +104,8 @@ class Journal:
             self._lines.close()
             if isinstance(error, NasError):
                 raise
-            raise NasError(
-                f"{path} cannot be replayed: {shown(error)}. Start a new run folder."
-            ) from error
+            raise _unreplayable(path, error) from error
+        self._path = path
         self._studies: dict[str, Study] = {}
         self._templates: dict[str, dict[str, Any]] = {}
 
@@ -116,21 +115,27 @@ class Journal:
         Raises:
             NasError: the study exists with other directions.
         """
-        opened = optuna.create_study(
-            storage=self._storage,
-            study_name=study,
-            directions=list(directions),
-            load_if_exists=True,
-        )
-        kept = [direction.name.lower() for direction in opened.directions]
+        try:
+            opened = optuna.create_study(
+                storage=self._storage,
+                study_name=study,
+                directions=list(directions),
+                load_if_exists=True,
+            )
+            kept = [direction.name.lower() for direction in opened.directions]
+            states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+            found = opened.get_trials(deepcopy=False, states=states)
+        except NasError:
+            raise
+        except Exception as error:  # as it is replayed
+            raise _unreplayable(self._path, error) from error
         if kept != list(directions):
             raise NasError(
                 f"study {study} of this run folder is to {', '.join(kept)}, not to "
                 f"{', '.join(directions)}. Choose another hydra.run.dir=."
             )
         self._studies[study] = opened
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        return opened.get_trials(deepcopy=False, states=states)
+        return found
 
     def add(
         self, study: str, trial: FrozenTrial, user_attrs: Mapping[str, Any], started: datetime
@@ -174,6 +179,10 @@ class Journal:
     def close(self) -> None:
         """Close the file and let another process have it."""
         self._lines.close()
+
+
+def _unreplayable(path: Path, error: Exception) -> NasError:
+    return NasError(f"{path} cannot be replayed: {shown(error)}. Start a new run folder.")
 
 
 def _timestamp(moment: datetime) -> str:

@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, create_trial
 
 from nas.arch import Arch
-from nas.errors import NasError, NetworkError
+from nas.errors import NasError, NetworkError, shown
 from nas.latency.table import LatencyTable
 from nas.objective import pareto_front
 from nas.search.journal import Journal
@@ -58,7 +58,13 @@ class TargetSearch:
         self._study = optuna.create_study(
             directions=list(directions), sampler=sampler, pruner=self.pruner
         )
-        self._study.add_trials(map(_without_figures, past))
+        try:
+            self._study.add_trials(map(_without_figures, past))
+        except Exception as error:  # Optuna trusts every field of a journal
+            raise NasError(
+                f"the journal's trials are not those of {self.target.name}: {shown(error)}. Start "
+                "a new run folder."
+            ) from error
 
     @property
     def n_left(self) -> int:
