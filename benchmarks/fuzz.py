@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -94,17 +95,18 @@ def main() -> int:
         console=console,
     ) as progress:
         task = progress.add_task("", total=n_cases, escaped=0)
-        for name, tally in _run(chunks, options):
-            _add(tallies[name], tally)
-            escaped = sum(len(one.escapes) for one in tallies.values())
-            progress.update(task, advance=tally.n, escaped=escaped)
-            for one in tally.escapes:
-                console.print(f"{one.reader}, case {one.number}: {one.what}", markup=False)
+        with suppress(KeyboardInterrupt):  # what was done until then is shown
+            for name, tally in _run(chunks, options):
+                _add(tallies[name], tally)
+                escaped = sum(len(one.escapes) for one in tallies.values())
+                progress.update(task, advance=tally.n, escaped=escaped)
+                for one in tally.escapes:
+                    console.print(f"{one.reader}, case {one.number}: {one.what}", markup=False)
     console.print(_table(tallies))
     escapes = [escape for tally in tallies.values() for escape in tally.escapes]
     _report(escapes, Path(options.out), console)
     console.print(
-        f"{n_cases:,} cases, {len(escapes)} escapes, {time.perf_counter() - begun:.0f} s with "
+        f"{sum(one.n for one in tallies.values()):,} cases, {len(escapes)} escapes, {time.perf_counter() - begun:.0f} s with "
         f"{options.processes} processes, at most {options.seconds:g} s and "
         f"{options.megabytes} MB a case"
     )

@@ -93,6 +93,11 @@ class Layer:
         return self.op == "mbconv" and self.stride == 1 and self.in_channels == self.out_channels
 
     @property
+    def has_expansion(self) -> bool:
+        """Tell whether the layer is an mbconv that expands its input."""
+        return self.op == "mbconv" and self.mid_channels != self.in_channels
+
+    @property
     def out_size(self) -> int:
         """Return the output's height and width in pixels."""
         return 1 if self.op == "head" else -(-self.size // self.stride)

@@ -177,7 +177,7 @@ def _spread(arch: Arch, limit: int) -> tuple[list[Layer], list[int]]:
 def _tap(layers: list[Layer], stride: int, end: int, limit: int, at_expansion: bool) -> Tap:
     reduction = min(stride, limit)
     following = layers[end + 1] if end + 1 < len(layers) else None
-    if at_expansion and following is not None and _has_expansion(following):
+    if at_expansion and following is not None and following.has_expansion:
         return Tap(
             stride=stride,
             reduction=reduction,
@@ -186,10 +186,6 @@ def _tap(layers: list[Layer], stride: int, end: int, limit: int, at_expansion: b
             is_expansion=True,
         )
     return Tap(stride=stride, reduction=reduction, channels=layers[end].out_channels, layer=end)
-
-
-def _has_expansion(layer: Layer) -> bool:
-    return layer.op == "mbconv" and layer.mid_channels != layer.in_channels
 
 
 def _expansion_of(layer: Layer) -> Layer:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from nas.commands import choice, make
 from nas.showing_steps import showing_steps
+from nas.steps import OnStep
 
 
 def load_data(node: Mapping[str, Any] | None, console: Console) -> Any:
@@ -18,12 +19,17 @@ def load_data(node: Mapping[str, Any] | None, console: Console) -> Any:
     Raises:
         NasError: it cannot be read.
     """
+    with showing_steps(console) as on_step:
+        return read_data(node, on_step)
+
+
+def read_data(node: Mapping[str, Any] | None, on_step: OnStep) -> Any:
+    """Do the same for a command that shows its steps already: two displays would collide."""
     if node is None:
         return None
     name = choice("data")
-    with showing_steps(console) as on_step:
-        shown = {"on_progress": partial(on_step, f"reading {name}")}
-        return make(node, f"data {name}", "train", **(shown if _shows_progress(node) else {}))
+    shown = {"on_progress": partial(on_step, f"reading {name}")}
+    return make(node, f"data {name}", "train", **(shown if _shows_progress(node) else {}))
 
 
 def make_judge(node: Mapping[str, Any], what: str, needs: str, data: Any) -> Any:

@@ -62,6 +62,16 @@ def extra_layers(
     return tuple(found)
 
 
+def ssdlite_sizes(
+    backbone: Backbone, height: int, width: int, n_extras: int
+) -> list[tuple[int, int]]:
+    """Return height and width of SSDLite's maps: the backbone's, then each half of the last."""
+    sizes = backbone.sizes(height, width)
+    for _ in range(n_extras):
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes
+
+
 def ssdlite_cost(
     backbone: Backbone,
     height: int,
@@ -76,12 +86,12 @@ def ssdlite_cost(
     `n_anchors` are the anchors to a pixel of each map, `num_classes` those without background.
     """
     channels = [tap.channels for tap in backbone.taps]
-    sizes = backbone.sizes(height, width)
+    sizes = ssdlite_sizes(backbone, height, width, len(extras))
     total = Cost.of(backbone, height, width)
-    for pair in extra_layers(channels[-1], extras):
-        total += Cost(macs=count_macs_at(pair, *sizes[-1]), params=sum(map(count_params, pair)))
+    pairs = extra_layers(channels[-1], extras)
+    for pair, size in zip(pairs, sizes[len(channels) - 1 :], strict=False):
+        total += Cost(macs=count_macs_at(pair, *size), params=sum(map(count_params, pair)))
         channels.append(pair[-1].out_channels)
-        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
     for width_of_map, size, n in zip(channels, sizes, n_anchors, strict=True):
         for outputs in (n * (num_classes + 1), n * 4):
             total += _predictor_cost(width_of_map, size, outputs)

@@ -75,7 +75,7 @@ def _separable(layer: Layer) -> tuple[Op, ...]:
 def _mbconv(layer: Layer) -> tuple[Op, ...]:
     mid, end = layer.mid_channels, layer.out_size
     ops = []
-    if mid != layer.in_channels:
+    if layer.has_expansion:
         ops.append(_pointwise(layer.size, layer.in_channels, mid, layer.act))
     ops += _gating(layer, "expansion", layer.size, mid)
     ops.append(_convolution(layer, "depthwise", mid, mid, layer.act))

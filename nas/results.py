@@ -19,7 +19,7 @@ from nas.arch import Arch
 from nas.candidate import Candidate
 from nas.errors import NasError
 from nas.paths import PACKAGE
-from nas.text import mapping, read_json, read_text, write_text
+from nas.text import mapping, read_json, write_text
 
 TRIAL_COLUMNS = (
     "study",
@@ -51,6 +51,20 @@ COMPARISON_COLUMNS = (
 PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core")
 
 
+def make_run_folder(path: Path, inner: str = ".") -> None:
+    """Make a run folder, and the folders of a path `inner` in it, where they are not there yet.
+
+    Raises:
+        NasError: the place is a file, or not writable.
+    """
+    try:
+        (path / inner).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(
+            f"{path} cannot be a run folder: {error.strerror}. Choose another hydra.run.dir=."
+        ) from error
+
+
 class RunFolder:
     """Names and writes the files of one run; a folder that exists is continued."""
 
@@ -62,12 +76,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.environment = path / "environment.json"
         self.winners = path / "winners"
-        try:
-            (self.winners / "pareto").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise NasError(
-                f"{path} cannot be a run folder: {error.strerror}. Choose another hydra.run.dir=."
-            ) from error
+        make_run_folder(path, "winners/pareto")
 
     def winner_file(self, study: str) -> Path:
         """Return the path of a study's winner."""
@@ -154,8 +163,16 @@ class TrialsFile:
 
 
 def file_hash(path: Path) -> str:
-    """Return 16 hexadecimal digits of a text file's content."""
-    return hashlib.sha256(read_text(path).encode()).hexdigest()[:16]
+    """Return 16 hexadecimal digits of a file's content.
+
+    Raises:
+        NasError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise NasError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
 
 
 def environment() -> dict[str, Any]:

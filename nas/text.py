@@ -77,13 +77,20 @@ def write_text(path: Path, text: str) -> None:
     _write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing, as `write_text` does.
+def write_bytes(path: Path, content: bytes, *, is_synced: bool = False) -> None:
+    """Write a whole file or nothing, as `write_text` does; `is_synced`: through to the disk.
 
     Raises:
         NasError: the folder is missing or not writable, or the disk is full.
     """
-    _write_whole(path, lambda draft: draft.write_bytes(content))
+
+    def write(draft: Path) -> None:
+        draft.write_bytes(content)
+        if is_synced:
+            with draft.open("ab") as file:
+                os.fsync(file.fileno())
+
+    _write_whole(path, write)
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -1,25 +1,29 @@
 """NetAdapt: each step is the best by brute force, and what is interrupted goes on."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import Enter
+from rich.progress import Progress
 from training_data import SMALL, patterns
 
 from nas.adapt.__main__ import main
 from nas.adapt.judges import FineTuning
-from nas.adapt.netadapt import NetAdapt
+from nas.adapt.netadapt import NetAdapt, check_target
 from nas.adapt.prices import KnownPrices, MeasuredPrices, ModelledPrices
 from nas.adapt.trajectory import Trajectory
 from nas.adapt.widths import widths
 from nas.arch import Arch, Layer
 from nas.cost import count_macs, count_params
+from nas.data.augment import resize
+from nas.data.images import ImageData
 from nas.errors import NasError
+from nas.latency.__main__ import main as time_layers
 from nas.latency.cost_model import CostModel
 from nas.latency.table import LatencyTable
 from nas.network.build import build
@@ -35,26 +39,23 @@ def silent(what: str, done: int, total: int) -> None:
     pass
 
 
-@dataclass
 class ByParams:
-    """A judge whose accuracy is what a network holds, and less for each expansion cut twice."""
-
-    taken: list[str] = field(default_factory=list)
+    """A judge whose accuracy grows with the logarithm of the parameters alone."""
 
     def top1(self, arch: Arch) -> float:
         return 60 + 3 * float(torch.tensor(count_params(arch) / 1e6).log())
 
     def take(self, arch: Arch) -> None:
-        self.taken.append(arch.key())
+        pass
 
 
-def adaptation(folder: Path, target_ms: float, arch: Arch = LARGE) -> NetAdapt:
+def adaptation(folder: Path, target_ms: float) -> NetAdapt:
     return NetAdapt(
-        arch=arch,
+        arch=LARGE,
         target_ms=target_ms,
         prices=ModelledPrices(PIXEL, MODEL),
         judge=ByParams(),
-        trajectory=Trajectory(folder / "steps.jsonl", {"network": arch.key()}),
+        trajectory=Trajectory(folder / "steps.jsonl", {"network": LARGE.key()}),
     )
 
 
@@ -107,14 +108,14 @@ def test_a_damaged_way_and_another_ones_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target_ms", [0.1, 34.9, 100.0])
-def test_a_target_out_of_reach_is_named_at_once(tmp_path: Path, target_ms: float) -> None:
+def test_a_target_out_of_reach_is_named_at_once(target_ms: float) -> None:
     with pytest.raises(NasError, match=r"target_ms must be from about \d"):
-        adaptation(tmp_path, target_ms).check()
+        check_target(LARGE, target_ms, ModelledPrices(PIXEL, MODEL))
 
 
-def test_a_network_without_widths_is_named(tmp_path: Path) -> None:
+def test_a_network_without_widths_is_named() -> None:
     with pytest.raises(NasError, match="mobilenet_v1 has no expansion and no bottleneck"):
-        adaptation(tmp_path, 30.0, Arch.load("mobilenet_v1")).check()
+        check_target(Arch.load("mobilenet_v1"), 30.0, ModelledPrices(PIXEL, MODEL))
 
 
 def test_a_table_alone_proposes_only_what_it_has_rows_for() -> None:
@@ -185,6 +186,21 @@ def test_fine_tuning_goes_on_with_the_weights_that_are_left(tmp_path: Path) -> N
     assert [one.name for one in tmp_path.iterdir()] == ["present.safetensors"]
 
 
+def test_large_images_are_shrunk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrunk: list[int] = []
+
+    def counted(pixels: torch.Tensor, size: int) -> torch.Tensor:
+        shrunk.extend([len(pixels)] if pixels.shape[-1] > size else [])
+        return resize(pixels, size)
+
+    monkeypatch.setattr("nas.training.batches.resize", counted)
+    data = patterns(n_train=32, n_validation=16, size=32)
+    judge = FineTuning(small_checkpoint(), data, RECIPE, tmp_path)
+    for _ in range(2):
+        judge.top1(judge.present.arch)
+    assert shrunk == [32, 16]
+
+
 def test_other_classes_than_the_checkpoints_are_named(tmp_path: Path) -> None:
     other = replace(small_checkpoint(), classes=("only one",))
     with pytest.raises(NasError, match="must know the 4 classes"):
@@ -207,6 +223,98 @@ def test_the_command_writes_what_came_of_it(enter: Enter, tmp_path: Path) -> Non
     assert f"going on from {len(rows) - 1} steps" in enter(main, *options).stdout
 
 
+def test_another_tables_figures_are_another_adaptation(enter: Enter, tmp_path: Path) -> None:
+    slower = {layer: replace(row, ms=row.ms * 1.01) for layer, row in PIXEL.rows.items()}
+    options = ("arch=mobilenet_v3_large", "target_ms=34.5", "hydra.run.dir=a", "table=t/t.csv")
+    (tmp_path / "t").mkdir()
+    PIXEL.save(tmp_path / "t" / "t.csv")
+    assert enter(main, *options).returncode == 0
+    replace(PIXEL, rows=slower).save(tmp_path / "t" / "t.csv")
+    assert "holds an adaptation with table" in enter(main, *options).stderr
+
+
+LITTLE = Arch(
+    name="little",
+    layers=tuple(
+        map(
+            Layer.parse,
+            (
+                "conv k3 3>16 s2 re @64",
+                "mb k3 16>96>24 s1 re @32",
+                "mb k3 24>144>24 s1 re @32",
+                "head 24>10 @32",
+            ),
+        )
+    ),
+)
+
+
+@pytest.mark.slow
+def test_widths_without_rows_are_measured_on_this_machine(enter: Enter, tmp_path: Path) -> None:
+    LITTLE.save(tmp_path / "little.yaml")
+    given = ("arch=little.yaml", "+hardware=host_cpu")
+    assert enter(time_layers, *given, "rounds=4").returncode == 0
+    path = tmp_path / "latency_tables" / "host_cpu.csv"
+    own = path.read_text()
+    ms = LatencyTable.load(path).predict_ms(LITTLE)
+    options = (*given, "measure=true", "share=0.15", "hydra.run.dir=a")
+    assert enter(main, *options, f"target_ms={0.8 * ms}").returncode == 0
+    adapted = Arch.load(tmp_path / "a" / "adapted.yaml")
+    table = LatencyTable.load(tmp_path / "a" / "host_cpu.csv")
+    assert {table.rows[layer].source for layer in adapted.layers} == {"measured"}
+    assert table.predict_ms(adapted) <= 0.8 * ms
+    assert LatencyTable.load(path).missing(adapted)
+    assert path.read_text() == own
+    further = enter(main, *options, f"target_ms={0.7 * ms}")
+    assert further.returncode == 0
+    assert "going on from" in further.stdout
+    assert set(table.rows.items()) <= set(
+        LatencyTable.load(tmp_path / "a" / "host_cpu.csv").rows.items()
+    )
+
+
+class OneAtATime(Progress):
+    """A display that minds another one beside it, as rich before 14.1 does."""
+
+    n_live = 0
+
+    def start(self) -> None:
+        OneAtATime.n_live += 1
+        assert OneAtATime.n_live == 1, "two displays at a time"
+        super().start()
+
+    def stop(self) -> None:
+        OneAtATime.n_live -= 1
+        super().stop()
+
+
+def read_slowly(on_progress: Callable[[int, int], None], **_: object) -> ImageData:
+    on_progress(1, 2)
+    return DATA
+
+
+def test_steps_and_data_share_one_display(enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.showing_steps.Progress", OneAtATime)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
+    data = ("data=digits", "data._target_=test_adapt.read_slowly")
+    options = ("arch=mobilenet_v3_large", "+hardware=pixel_cpu", "target_ms=34.5")
+    done = enter(main, *options, *data)
+    assert done.returncode == 0, done.stderr
+    assert "reading digits" in done.stdout
+    assert "step 1" in done.stdout
+
+
+def test_a_wrong_target_is_named_before_data_are_read(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reading(*_: object) -> None:
+        raise AssertionError("data were read")
+
+    monkeypatch.setattr("nas.adapt.__main__.read_data", reading)
+    options = ("arch=mobilenet_v3_large", "+hardware=pixel_cpu", "target_ms=3000", "data=digits")
+    assert "target_ms must be from about" in enter(main, *options).stderr
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -217,6 +325,13 @@ def test_the_command_writes_what_came_of_it(enter: Enter, tmp_path: Path) -> Non
         (
             ["arch=mobilenet_v3_large", "+hardware=pixel_cpu", "target_ms=30", "measure=true"],
             "measure=true needs a device",
+        ),
+        (
+            [
+                *("arch=mobilenet_v3_small", "+hardware=host_cpu", "table=epyc_milan_cpu"),
+                *("target_ms=2.5", "measure=true"),
+            ],
+            "has device epyc_milan_cpu, not host_cpu",
         ),
         (
             [

@@ -104,7 +104,7 @@ def test_a_width_that_would_take_an_expansion_away_is_not_kept_apart() -> None:
 def test_the_smallest_network_has_nothing_left_to_cut() -> None:
     for least in smallest(Arch.load("mobilenet_v3_large")):
         left = [(w, c) for w in widths(least) for c in w.smaller if w.is_kept_apart(least, c)]
-        assert all(c > 8 for _, c in left) or not left
+        assert not left
 
 
 @pytest.mark.parametrize("arch", NETWORKS, ids=lambda arch: arch.key())
@@ -112,6 +112,7 @@ def test_channels_that_say_nothing_are_the_ones_that_go(arch: Arch) -> None:
     """A network in which some channels are dead computes the same without them."""
     checkpoint = checkpoint_of(arch)
     images = torch.randn(2, 3, arch.resolution, arch.resolution)
+    n_compared = 0
     for width in list(widths(arch))[::3]:
         channels = next(iter(width.smaller), 0)
         if not channels or not width.is_kept_apart(arch, channels):
@@ -126,6 +127,8 @@ def test_channels_that_say_nothing_are_the_ones_that_go(arch: Arch) -> None:
         torch.testing.assert_close(
             cropped(killed, cut).network()(images), expected, rtol=1e-4, atol=1e-5
         )
+        n_compared += 1
+    assert n_compared
 
 
 def without(checkpoint: Checkpoint, width: Width, dead: torch.Tensor) -> dict[str, torch.Tensor]:

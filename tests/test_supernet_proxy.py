@@ -1,5 +1,7 @@
 """The proxy that judges networks on shared weights."""
 
+import csv
+import json
 from dataclasses import fields, replace
 from math import hypot, sqrt
 from pathlib import Path
@@ -8,18 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Enter
 from test_supernet_training import DATA, stripes
 
 from nas.arch import Arch
+from nas.data import digits
 from nas.errors import NasError
 from nas.latency.table import LatencyTable
 from nas.network.checkpoint import Checkpoint
 from nas.objective import Reward
 from nas.paths import find
 from nas.proxies.supernet import SupernetProxy
+from nas.search.__main__ import main as search
 from nas.search.records import Target
 from nas.space import SearchSpace
 from nas.text import read_yaml
+from nas.train.__main__ import main as train
 from nas.training.recipe import Recipe
 from nas.training.supernet_accuracy import SharedAccuracy
 from nas.training.supernet_fit import SupernetTraining
@@ -130,6 +136,36 @@ def test_saved_weights_are_those_of_the_network(trained: SupernetProxy, tmp_path
     network = checkpoint.network()
     images = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(network(images), trained.network(arch)(images))
+
+
+@pytest.mark.slow
+def test_a_winner_begins_its_training_where_the_search_left_it(
+    enter: Enter, tmp_path: Path
+) -> None:
+    words = ("+hardware=pixel_cpu", "space=tiny", "target_ms=0.6", "data=digits", "n_trials=2")
+    recipe = (f"proxy.recipe.{word}" for word in ("epochs=2", "resolution=8", "flip=false"))
+    more = ("sampler=random", "proxy=supernet", "proxy.n_random=1", *recipe)
+    searched = enter(search, *words, *more, "hydra.run.dir=search")
+    assert searched.returncode == 0, searched.stderr
+    winner = Arch.load(tmp_path / "search/winners/tiny.yaml")
+    options = read_yaml(tmp_path / "search/.hydra/config.yaml")["proxy"]
+    one = SupernetProxy(digits.load(), options["recipe"], n_random=1)
+    told: Told = []
+    one.prepare_space(SPACE, lambda *step: told.append(step))
+    assert not told  # the search had trained it
+    one.save_weights(winner, tmp_path / "start.safetensors")
+    ((judged,), _) = one.predict([winner])
+    trials = csv.DictReader((tmp_path / "search/trials.csv").read_text().splitlines())
+    found = next(float(one["top1"]) for one in trials if one["key"] == winner.key())
+    assert judged == pytest.approx(found, abs=1e-4)
+    # Steps too small to teach anything leave the accuracy where the supernet judged it.
+    given = ("arch=search/winners/tiny.yaml", "start=start.safetensors", "data=digits")
+    small = ("recipe.epochs=1", "recipe.learning_rate=1e-6", "recipe.flip=false")
+    trained = enter(train, *given, *small, "threads=1", "hydra.run.dir=train")
+    assert "tiny starts from the weights of tiny_r8" in trained.stdout
+    metrics = json.loads((tmp_path / "train/metrics.json").read_text())
+    assert metrics["top1"] == pytest.approx(judged, abs=10)
+    assert metrics["top1"] > 30  # 10 for no weights at all
 
 
 def test_weights_that_cannot_be_saved_are_named(trained: SupernetProxy, tmp_path: Path) -> None:

@@ -231,6 +231,15 @@ def test_file_cut_anywhere_is_refused_or_holds_whole_rows(tmp_path: Path) -> Non
         assert all(rows[layer].ms == TABLE.rows[layer].ms for layer in rows)
 
 
+def test_the_digest_is_of_the_rows() -> None:
+    table = table_of(Arch.load("mobilenet_v3_small").layers)
+    turned = replace(table, rows=dict(reversed(list(table.rows.items()))), header={"version": "1"})
+    assert turned.digest() == table.digest()
+    layer, row = next(iter(table.rows.items()))
+    slower = replace(table, rows={**table.rows, layer: replace(row, ms=row.ms + 0.001)})
+    assert slower.digest() != table.digest()
+
+
 def test_sums_are_finite() -> None:
     assert all(math.isfinite(TABLE.predict_ms(TINY.random(seed))) for seed in range(20))
 

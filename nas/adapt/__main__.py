@@ -18,18 +18,20 @@ from rich.markup import escape
 
 from nas.adapt.judges import FineTuning, Judge, ProxyJudge
 from nas.adapt.measuring import measuring
-from nas.adapt.netadapt import NetAdapt
+from nas.adapt.netadapt import NetAdapt, check_target
 from nas.adapt.prices import KnownPrices, MeasuredPrices, ModelledPrices, Prices
 from nas.adapt.settings import AdaptSettings
-from nas.adapt.trajectory import Step, Trajectory
+from nas.adapt.trajectory import Trajectory, csv_of
 from nas.arch import Arch
-from nas.chosen_data import load_data, make_judge
+from nas.chosen_data import make_judge, read_data
 from nas.commands import choice, command, require_choice, settings
 from nas.errors import NasError
-from nas.latency.cost_model import CostModel
+from nas.latency.cost_model import COST_MODELS, CostModel
 from nas.latency.table import LatencyTable
 from nas.network.checkpoint import Checkpoint
+from nas.paths import find
 from nas.report.adaptation_page import render_adaptation
+from nas.results import file_hash
 from nas.showing_steps import showing_steps
 from nas.steps import OnStep
 from nas.text import write_text
@@ -46,25 +48,25 @@ def main(cfg: DictConfig) -> None:
     console = Console(emoji=False, highlight=False, soft_wrap=True)
     folder = Path(HydraConfig.get().runtime.output_dir)
     checkpoint = None if options.checkpoint is None else Checkpoint.load(options.checkpoint)
-    arch = _arch(options, checkpoint)
-    table = options.chosen_table()
+    arch, table = _arch(options, checkpoint), options.chosen_table()
     assert table is not None, "a hardware or a table is chosen"
-    with showing_steps(console) as on_step:
+    with showing_steps(console, is_timing=options.measure) as on_step:
         prices = _prices(options, table, folder, on_step)
-        judge = _judge(options, checkpoint, folder, console)
+        check_target(arch, options.target, prices)
+        data = read_data(options.data, on_step)
+        identity = _identity(options, arch, table, data)
         adaptation = NetAdapt(
             arch=arch,
-            target_ms=float(options.target_ms or 0),
+            target_ms=options.target,
             prices=prices,
-            judge=judge,
-            trajectory=Trajectory(folder / "steps.jsonl", _identity(options, arch, table)),
+            judge=_judge(options, checkpoint, data, folder),
+            trajectory=Trajectory(folder / "steps.jsonl", identity),
             share=options.share,
         )
-        adaptation.check()
         try:
             _take_steps(adaptation, on_step, console)
         finally:
-            _write(adaptation, judge, folder, console)
+            _write(adaptation, folder, console)
 
 
 def _arch(options: AdaptSettings, checkpoint: Checkpoint | None) -> Arch:
@@ -93,10 +95,7 @@ def _prices(options: AdaptSettings, table: LatencyTable, folder: Path, on_step: 
     return KnownPrices(table)
 
 
-def _judge(
-    options: AdaptSettings, checkpoint: Checkpoint | None, folder: Path, console: Console
-) -> Judge:
-    data = load_data(options.data, console)
+def _judge(options: AdaptSettings, checkpoint: Checkpoint | None, data: Any, folder: Path) -> Judge:
     if checkpoint is not None:
         return FineTuning(
             checkpoint,
@@ -117,15 +116,18 @@ def _judge(
     return ProxyJudge(proxy, float(options.proxy.get("risk", 0)))
 
 
-def _identity(options: AdaptSettings, arch: Arch, table: LatencyTable) -> dict[str, Any]:
-    checkpoint = options.checkpoint
+def _identity(options: AdaptSettings, arch: Arch, table: LatencyTable, data: Any) -> dict[str, Any]:
+    """Return what two runs must share for one to continue the other."""
+    checkpoint, cost_model = options.checkpoint, (options.hardware or {}).get("cost_model")
     return {
         "network": arch.key(),
-        "table": table.name,
+        "table": table.digest(),
+        "cost_model": cost_model and file_hash(find(COST_MODELS, str(cost_model), ".json")),
+        "measure": options.measure,
         "share": options.share,
-        "proxy": choice("proxy") if checkpoint is None else "none",
-        "checkpoint": None if checkpoint is None else Path(checkpoint).name,
-        "data": choice("data") if options.data is not None else None,
+        "proxy": options.proxy if checkpoint is None else None,
+        "checkpoint": None if checkpoint is None else file_hash(Path(checkpoint)),
+        "data": None if data is None else data.digest,
         "recipe": None if checkpoint is None else recipe_of(options.recipe).digest(),
         "seed": options.seed,
     }
@@ -139,13 +141,13 @@ def _take_steps(adaptation: NetAdapt, on_step: OnStep, console: Console) -> None
         console.print(f"{step.ms:8.3f} ms  {step.top1:6.2f} %  {escape(step.what)}")
 
 
-def _write(adaptation: NetAdapt, judge: Judge, folder: Path, console: Console) -> None:
-    steps = adaptation.trajectory.steps
+def _write(adaptation: NetAdapt, folder: Path, console: Console) -> None:
+    steps, judge = adaptation.trajectory.steps, adaptation.judge
     if not steps:
         return
     first, last = steps[0], steps[-1]
     last.arch.save(folder / "adapted.yaml")
-    write_text(folder / "trajectory.csv", _csv(steps))
+    write_text(folder / "trajectory.csv", csv_of(steps))
     facts = {"target": f"{adaptation.target_ms:g} ms", "date": time.strftime("%Y-%m-%d %H:%M")}
     write_text(folder / "adaptation.html", render_adaptation(steps, facts))
     console.print(
@@ -158,15 +160,6 @@ def _write(adaptation: NetAdapt, judge: Judge, folder: Path, console: Console) -
         names.insert(1, "adapted.safetensors")
     for name in names:
         console.print(f"{name:20s} {escape(str(folder / name))}")
-
-
-def _csv(steps: list[Step]) -> str:
-    lines = ["step,what,ms,top1,proposals,key"]
-    lines += [
-        f"{number},{one.what},{one.ms:.6f},{one.top1:.4f},{len(one.tried)},{one.arch.key()}"
-        for number, one in enumerate(steps)
-    ]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

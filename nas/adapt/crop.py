@@ -10,11 +10,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nas.adapt.widths import expand_alike
 from nas.arch import Arch, Layer
 from nas.errors import NasError
 from nas.network.blocks import BATCH_NORM_EPSILON
-from nas.network.checkpoint import Checkpoint
+from nas.network.checkpoint import Checkpoint, prefixed, under
 
 Weights = Mapping[str, Tensor]
 
@@ -29,7 +28,7 @@ def cropped(checkpoint: Checkpoint, arch: Arch) -> Checkpoint:
     """
     layers = checkpoint.arch.layers
     _check(checkpoint.arch, arch)
-    own = [_under(f"layers.{number}.", checkpoint.weights) for number in range(len(layers))]
+    own = [under(f"layers.{number}.", checkpoint.weights) for number in range(len(layers))]
     weights: dict[str, Tensor] = {}
     kept = torch.arange(layers[0].in_channels)
     for number, layer in enumerate(layers):
@@ -40,7 +39,7 @@ def cropped(checkpoint: Checkpoint, arch: Arch) -> Checkpoint:
             norms = [_out_norms(layers[one], own[one]) for one in _sharing(layers, number)]
             outs = _best(sum(norms), cut.out_channels)
         part = _cut(layer, cut, own[number], kept, outs)
-        weights |= {f"layers.{number}.{name}": one for name, one in part.items()}
+        weights |= prefixed(f"layers.{number}.", part)
         kept = outs
     return replace(checkpoint, arch=arch, weights=weights)
 
@@ -58,7 +57,7 @@ def _check(before: Arch, after: Arch) -> None:
         == old
         and all(getattr(new, name) <= getattr(old, name) for name in _WIDTHS)
         and bool(new.se) == bool(old.se)
-        and expand_alike(old, new)
+        and new.has_expansion == old.has_expansion
         for old, new in zip(before.layers, after.layers, strict=True)
     )
     if not alike:
@@ -114,13 +113,13 @@ def _cut(layer: Layer, cut: Layer, weights: Weights, ins: Tensor, outs: Tensor) 
 def _block(layer: Layer, cut: Layer, weights: Weights, ins: Tensor, outs: Tensor) -> Weights:
     found: dict[str, Tensor] = {}
     mids = ins
-    if layer.mid_channels != layer.in_channels:
+    if layer.has_expansion:
         mids = _best(_mid_norms(weights), cut.mid_channels)
         found |= _convolution(weights, "body.expand.", mids, ins)
     found |= _convolution(weights, "body.depthwise.", mids, None)
     if layer.se:
         gated = outs if layer.se_at == "projection" else mids
-        found |= _squeeze(_under("body.se.", weights), gated, cut.se)
+        found |= _squeeze(under("body.se.", weights), gated, cut.se)
     return found | _convolution(weights, "body.project.", outs, mids)
 
 
@@ -138,7 +137,7 @@ def _convolution(
 ) -> dict[str, Tensor]:
     """Return the filters `outs` on the channels `ins` (None: depthwise), with their batch-norm."""
     found = {}
-    for name, one in _under(prefix, weights).items():
+    for name, one in under(prefix, weights).items():
         kept = one if one.dim() == 0 else one[outs]
         if name == "conv.weight" and ins is not None:
             kept = kept[:, ins]
@@ -155,10 +154,4 @@ def _squeeze(weights: Weights, gated: Tensor, squeeze: int) -> dict[str, Tensor]
         "body.se.reduce.bias": weights["reduce.bias"][kept],
         "body.se.expand.weight": weights["expand.weight"][gated][:, kept],
         "body.se.expand.bias": weights["expand.bias"][gated],
-    }
-
-
-def _under(prefix: str, weights: Weights) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): one for name, one in weights.items() if name.startswith(prefix)
     }

@@ -15,7 +15,7 @@ from nas.data.images import ImageData
 from nas.errors import NasError, shown
 from nas.network.build import Network
 from nas.network.checkpoint import Checkpoint
-from nas.training.batches import Batches, device_named
+from nas.training.batches import Batches, device_named, suited
 from nas.training.conditions import TrainingError, training_threads
 from nas.training.fit import accuracy, train
 from nas.training.recipe import Recipe
@@ -78,7 +78,8 @@ class FineTuning:
                 "data first."
             )
         resolution = checkpoint.arch.resolution
-        self._data, self._recipe = data, replace(recipe, resolution=resolution)
+        self._recipe = replace(recipe, resolution=resolution)
+        self._data = suited(data, self._recipe)  # once, not for each proposal
         self._seed, self._device, self._threads = seed, device, threads
         self._folder = folder
         present = folder / "present.safetensors"

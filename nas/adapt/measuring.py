@@ -24,7 +24,8 @@ def measuring(
     """Return what adds rows to a copy of the table at `path`, under the table's own conditions.
 
     Raises:
-        NasError: the hardware is not measured, or the device cannot be reached.
+        NasError: the hardware is not measured, the device cannot be reached, or the table is of
+            another.
     """
     about = HardwareSettings(**hardware)
     if about.device == "modelled":
@@ -34,15 +35,9 @@ def measuring(
         )
     given = {key: table.header.get(key, "none") for key in ("runtime", "dtype", "mode")}
     mode = None if given["mode"] == "none" else given["mode"]
-    device = load_device(about.device, about.connection)
-    device.facts(given["runtime"], about.threads, tuple(about.cores))
-    setting = Setting(
-        hardware=about.name,
-        device=device,
-        runtime=load_runtime(given["runtime"], given["dtype"], mode),
-        threads=about.threads,
-        cores=tuple(about.cores),
-    )
+    runtime = load_runtime(given["runtime"], given["dtype"], mode)
+    setting = Setting.of(about, load_device(about.device, about.connection), runtime)
+    _check(table, setting.conditions(setting.facts()))
     if not path.exists():
         table.save(path)
 
@@ -50,3 +45,14 @@ def measuring(
         return measure(layers, Probes(), path, setting, PLAN, seed=0, on_step=on_step)
 
     return add
+
+
+def _check(table: LatencyTable, conditions: Mapping[str, str]) -> None:
+    for name, here in conditions.items():
+        found = table.header.get(name)
+        if found != here:
+            raise NasError(
+                f"measure=true adds rows to a table of this device, but {table.name} has {name} "
+                f"{found}, not {here}. Measure one here: python -m nas.latency "
+                f"+hardware={conditions['device']} table=<another>.csv"
+            )

@@ -17,6 +17,29 @@ SHARE = 0.01
 """Of the first latency, what each step saves at least (arXiv:1905.02244, section 4.2)."""
 
 
+def check_target(arch: Arch, target_ms: float, prices: Prices) -> None:
+    """Refuse what cannot be reached.
+
+    Raises:
+        NasError: the network has no widths to cut, a layer has no price, or the target is out of
+            reach.
+    """
+    if not list(widths(arch)):
+        raise NasError(
+            f"{arch.name} has no expansion and no bottleneck to cut. Choose a network of mbconv "
+            "blocks, such as mobilenet_v3_large."
+        )
+    first_ms = _ms(arch, prices)
+    # Where these are not known yet, the way will show how far it leads.
+    known = [ms for ms in map(prices.ms_of, smallest(arch)) if ms is not None]
+    lowest = min(known, default=0.0)
+    if not lowest <= target_ms < first_ms:
+        raise NasError(
+            f"target_ms must be from about {lowest:.3f} to {first_ms:.3f}, what {arch.name} "
+            f"takes, but is {target_ms:g}."
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetAdapt:
     """An adaptation of one network to `target_ms`; each step saves `share` of its first ms.
@@ -30,28 +53,6 @@ class NetAdapt:
     judge: Judge
     trajectory: Trajectory
     share: float = SHARE
-
-    def check(self) -> None:
-        """Refuse what cannot be reached.
-
-        Raises:
-            NasError: the network has no widths to cut, a layer has no price, or the target is out
-                of reach.
-        """
-        if not list(widths(self.arch)):
-            raise NasError(
-                f"{self.arch.name} has no expansion and no bottleneck to cut. Choose a network of "
-                "mbconv blocks, such as mobilenet_v3_large."
-            )
-        first_ms = self._ms(self.arch)
-        # Where these are not known yet, the way will show how far it leads.
-        known = [ms for ms in map(self.prices.ms_of, smallest(self.arch)) if ms is not None]
-        lowest = min(known, default=0.0)
-        if not lowest <= self.target_ms < first_ms:
-            raise NasError(
-                f"target_ms must be from about {lowest:.3f} to {first_ms:.3f}, what "
-                f"{self.arch.name} takes, but is {self.target_ms:g}."
-            )
 
     def run(self, on_step: OnStep) -> Iterator[Step]:
         """Yield each step that is not in the trajectory yet, until the target is met.
@@ -68,7 +69,8 @@ class NetAdapt:
 
     def _begin(self) -> Step:
         top1 = self.judge.top1(self.arch)
-        return self._add(Step(arch=self.arch, what="", ms=self._ms(self.arch), top1=top1))
+        ms = _ms(self.arch, self.prices)
+        return self._add(Step(arch=self.arch, what="", ms=ms, top1=top1))
 
     def _next(self, present: Step, saved_ms: float, on_step: OnStep) -> Step:
         # The last step saves no more than what is left.
@@ -96,7 +98,8 @@ class NetAdapt:
         self.trajectory.add(step)
         return step
 
-    def _ms(self, arch: Arch) -> float:
-        self.prices.learn([arch])
-        ms = self.prices.ms_of(arch)
-        return self.prices.known().predict_ms(arch) if ms is None else ms  # the error names layers
+
+def _ms(arch: Arch, prices: Prices) -> float:
+    prices.learn([arch])
+    ms = prices.ms_of(arch)
+    return prices.known().predict_ms(arch) if ms is None else ms  # the error names layers

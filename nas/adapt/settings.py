@@ -24,6 +24,11 @@ class AdaptSettings(NetworkOptions):
     threads: int | None = 1
     seed: int = 0
 
+    @property
+    def target(self) -> float:
+        """Return the latency to reach in ms, which `check` found to be given."""
+        return float(self.target_ms or 0)
+
     def check(self) -> None:
         """Refuse what cannot be meant.
 

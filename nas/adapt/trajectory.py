@@ -1,5 +1,7 @@
 """The way of a network from its first latency to the target: a line a step, kept as it goes."""
 
+import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +135,12 @@ def _tried(one: Any) -> tuple[str, float, float]:
     return printable(what), float(ms), nan if top1 is None else float(top1)
 
 
-def best_of(steps: Sequence[Step], target_ms: float) -> Step | None:
-    """Return the first step within the target."""
-    return next((one for one in steps if one.ms <= target_ms and isfinite(one.top1)), None)
+def csv_of(steps: Sequence[Step]) -> str:
+    """Return trajectory.csv: a line a step, the first of them the network as it was given."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("step", "what", "ms", "top1", "proposals", "key"))
+    for number, one in enumerate(steps):
+        figures = (f"{one.ms:.6f}", f"{one.top1:.4f}", len(one.tried))
+        writer.writerow((number, one.what, *figures, one.arch.key()))
+    return text.getvalue()

@@ -46,14 +46,14 @@ class Width:
         A block whose expansion equals its input has none (see `nas.arch.Layer`): such a width would
         take a layer away.
         """
-        cut = self.cut(arch, channels)
-        return all(map(expand_alike, arch.layers, cut.layers))
+        pairs = zip(arch.layers, self.cut(arch, channels).layers, strict=True)
+        return all(before.has_expansion == after.has_expansion for before, after in pairs)
 
 
 def widths(arch: Arch) -> Iterator[Width]:
     """Yield every width that may be cut: expansions, then bottlenecks, in network order."""
     for number, layer in enumerate(arch.layers):
-        if layer.op == "mbconv" and layer.mid_channels != layer.in_channels:
+        if layer.has_expansion:
             yield Width(kind="expansion", layers=(number,), channels=layer.mid_channels)
     for shared in _bottlenecks(arch):
         channels = arch.layers[shared[0]].out_channels
@@ -98,18 +98,9 @@ def _changed(arch: Arch, *, mids: Mapping[int, int], outs: Mapping[int, int]) ->
         out = outs.get(number, layer.out_channels)
         changed = replace(layer, in_channels=channels, out_channels=out)
         if layer.op == "mbconv":
-            has_expansion = layer.mid_channels != layer.in_channels
-            mid = mids.get(number, layer.mid_channels) if has_expansion else channels
+            mid = mids.get(number, layer.mid_channels) if layer.has_expansion else channels
             se = scaled_squeeze(layer, channels, mid, out)
             changed = replace(changed, mid_channels=mid, se=se)
         layers.append(changed)
         channels = out
     return replace(arch, layers=tuple(layers))
-
-
-def expand_alike(before: Layer, after: Layer) -> bool:
-    """Tell whether both blocks expand their input, or neither does."""
-    if before.op != "mbconv":
-        return True
-    expanded, expands = (one.mid_channels != one.in_channels for one in (before, after))
-    return expanded == expands

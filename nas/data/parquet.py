@@ -89,6 +89,11 @@ def source_of(
         for part, files in parts.items()
         if not is_hidden(labels[part])
     }
+    if "train" not in made:
+        raise NasError(
+            f"{path} must have labels to train on, but hides them (-1) or has none. Check "
+            "data.path and data.label_column."
+        )
     every = [file for files in parts.values() for file in files]
     print_of = f"{fingerprint_of(every)} {image} {label}"
     return Source(name=name, classes=classes, fingerprint=print_of, **made)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
-from nas.arch import Arch
+from nas.ablation import chosen_arch
 from nas.chosen_data import load_data
 from nas.commands import command, settings
 from nas.errors import NasError
@@ -51,7 +51,7 @@ def main(cfg: DictConfig) -> None:
     from nas.export.exporting import export
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with showing_steps(console) as on_step:
+    with showing_steps(console, is_timing=True) as on_step:
         exported = export(subject, setting, options, data, table, folder, on_step)
     for title, text in exported.lines().items():
         console.print(f"{title:9}  {escape(text)}")
@@ -61,9 +61,11 @@ def _subject(options: ExportSettings) -> "Subject":
     """Return the network of the command line."""
     arch = None
     if options.arch is not None:
-        arch = Arch.load(options.arch).scaled(options.width, options.resolution)
-    elif options.width != 1:
-        raise NasError("width scales the network of arch=, but there is none. Leave it out.")
+        arch = chosen_arch(options.arch, options.width, options.resolution, options.ablate)
+    elif options.width != 1 or options.ablate is not None:
+        raise NasError(
+            "width and ablate change the network of arch=, but there is none. Leave them out."
+        )
 
     from nas.export.subject import trained, untrained
 
@@ -83,13 +85,7 @@ def _setting(options: ExportSettings) -> "Setting":
     _ = runtime.versions  # a missing package is said before data are read
     if hardware is None or hardware.device == "modelled":
         return Setting(hardware=HERE, device=LocalDevice(), runtime=runtime)
-    setting = Setting(
-        hardware=hardware.name,
-        device=load_device(hardware.device, hardware.connection),
-        runtime=runtime,
-        threads=hardware.threads,
-        cores=tuple(hardware.cores),
-    )
+    setting = Setting.of(hardware, load_device(hardware.device, hardware.connection), runtime)
     setting.facts()  # and so is a device that cannot be reached
     return setting
 

@@ -27,6 +27,7 @@ class ExportSettings:
     arch: str | None = None
     width: float = 1.0
     resolution: int | None = None
+    ablate: Any = None
     dtype: str = "fp32"
     mode: str | None = None
     data: dict[str, Any] | None = None

@@ -37,10 +37,8 @@ from nas.latency.settings import HardwareSettings, LatencySettings
 from nas.latency.summary import summary
 from nas.latency.table import LatencyTable
 from nas.paths import folders
+from nas.showing_steps import REFRESH_S
 from nas.text import is_number
-
-# Drawing costs milliseconds on the core that is being timed on.
-REFRESH_S = 0.25
 
 
 @command("latency")
@@ -70,13 +68,8 @@ def _measured(
     from nas.latency.measure import Setting, measure, start_afresh
     from nas.latency.runtimes.registry import load_runtime
 
-    setting = Setting(
-        hardware=hardware.name,
-        device=device,
-        runtime=load_runtime(hardware.runtime, hardware.dtype, hardware.mode),
-        threads=hardware.threads,
-        cores=tuple(hardware.cores),
-    )
+    runtime = load_runtime(hardware.runtime, hardware.dtype, hardware.mode)
+    setting = Setting.of(hardware, device, runtime)
     if options.fresh:
         start_afresh(path)
         device.forget()

@@ -26,10 +26,7 @@ Sizes = NDArray[np.int32]
 
 def sizes_of(layers: Sequence[Layer]) -> Sizes:
     """Return stride, whether there is an expansion, and the ordered sizes of mbconv layers."""
-    rows = [
-        (layer.stride, layer.mid_channels != layer.in_channels, *_ordered(layer))
-        for layer in layers
-    ]
+    rows = [(layer.stride, layer.has_expansion, *_ordered(layer)) for layer in layers]
     return np.array(rows, dtype=np.int32).reshape(-1, 2 + len(ORDERED))
 
 

@@ -22,6 +22,8 @@ from nas.latency.terms import TERMS, Array
 from nas.ops import Op
 from nas.paths import find
 
+COST_MODELS = "latency_tables/cost_models"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostModel:
@@ -45,7 +47,7 @@ class CostModel:
         Raises:
             NasError: the file is missing, truncated, or holds what a cost model cannot.
         """
-        return cls(**read_cost_model(find("latency_tables/cost_models", name_or_path, ".json")))
+        return cls(**read_cost_model(find(COST_MODELS, name_or_path, ".json")))
 
     def save(self, path: str | Path) -> None:
         """Write the cost-model file; `load` gives an equal model."""

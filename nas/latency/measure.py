@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Self
 
 from nas.arch import Layer
 from nas.latency.assembly import assemble, check, companions, today
@@ -13,6 +14,7 @@ from nas.latency.raw_times import check_conditions, raw_times_path
 from nas.latency.runner.timing import Plan
 from nas.latency.runtimes.contract import Runtime
 from nas.latency.session import ANCHOR_LAYER, Session, Timings
+from nas.latency.settings import HardwareSettings
 from nas.latency.subjects import Probes, Subject
 from nas.latency.table import VERSION, LatencyTable
 from nas.report.table_page import render_table_report, report_path
@@ -29,6 +31,17 @@ class Setting:
     runtime: Runtime
     threads: int = 1
     cores: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, hardware: HardwareSettings, device: Device, runtime: Runtime) -> Self:
+        """Return that of a file of conf/hardware, whose device and runtime are open."""
+        return cls(
+            hardware=hardware.name,
+            device=device,
+            runtime=runtime,
+            threads=hardware.threads,
+            cores=tuple(hardware.cores),
+        )
 
     def facts(self) -> Facts:
         """Return what the device says of itself."""

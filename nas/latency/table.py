@@ -1,5 +1,6 @@
 """Latency tables: a row a layer, and the sum over a network's rows."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -81,6 +82,11 @@ class LatencyTable:
         except KeyError:
             raise self._missing_error(self.missing(layers), "these networks") from None
         return np.add.reduceat(ms, starts)
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits of the layers and their ms, in whatever order."""
+        rows = sorted(f"{layer} {ms!r}" for layer, ms in self._ms.items())
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
     def missing(self, layers: SearchSpace | Arch | Iterable[Layer]) -> tuple[Layer, ...]:
         """Return the distinct layers that the table has no row for."""

@@ -93,7 +93,7 @@ class MBConv(nn.Module):
         super().__init__()
         mid = layer.mid_channels
         parts = OrderedDict[str, nn.Module]()
-        if mid != layer.in_channels:
+        if layer.has_expansion:
             parts["expand"] = ConvNorm(layer.in_channels, mid, act=layer.act)
         if layer.se and layer.se_at == "expansion":
             parts["se"] = SqueezeExcite(mid, layer.se)

@@ -1,9 +1,7 @@
 """Trained weights in a file: safetensors, with all that is needed to use them beside them."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -18,7 +16,7 @@ from nas.errors import NasError, shown
 from nas.network.build import Network, build
 from nas.network.features import Features
 from nas.network.tensor_file import UnreadableError, is_finite, read_tensors
-from nas.text import check_keys, is_number, parse_json, printable, short_text
+from nas.text import check_keys, is_number, parse_json, printable, short_text, write_bytes
 
 VERSION = "1"
 T = TypeVar("T")
@@ -141,19 +139,19 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, str])
     Raises:
         NasError: the folder is missing or not writable, or the disk is full.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        with draft.open("wb") as file:
-            file.write(save(tensors, facts))
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise NasError(
-            f"{path} cannot be written: {error}. Make room or choose another folder."
-        ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
+    write_bytes(path, save(tensors, facts), is_synced=True)
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
+    }
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with a prefix before their names, as `under` takes it off."""
+    return {f"{prefix}{name}": one for name, one in tensors.items()}
 
 
 def _none(path: Path, error: ValueError) -> NasError:

@@ -169,14 +169,8 @@ class SupernetProxy:
         Raises:
             NasError: no space that was prepared holds the arch.
         """
-        judge = self._judge_of(arch)
-        if judge is None:
-            raise NasError(
-                f"{arch.name} ({arch.key()}) must be a network of a space that a supernet was "
-                "trained for, but is of none. Call prepare with its space."
-            )
         with training_threads(self.threads):
-            return judge.network(arch)
+            return self._required_judge(arch).network(arch)
 
     def save_weights(self, arch: Arch, path: str | Path) -> None:
         """Write `network(arch)` as a checkpoint: what a retraining starts from.
@@ -184,11 +178,9 @@ class SupernetProxy:
         Raises:
             NasError: no space that was prepared holds the arch, or the file cannot be written.
         """
-        weights = self.network(arch).state_dict()
-        batches = next(judge.batches for judge in self._judges if judge.supernet.holds(arch))
-        classes = self.data.classes
+        batches, classes = self._required_judge(arch).batches, self.data.classes
         adapted = self.recipe.network(arch, len(classes), self.data.size)
-        batches.checkpoint(adapted, weights, classes).save(path)
+        batches.checkpoint(adapted, self.network(arch).state_dict(), classes).save(path)
 
     def file_of(self, space: SearchSpace) -> Path:
         """Return the checkpoint of a space; its name follows from all that the weights do."""
@@ -213,6 +205,15 @@ class SupernetProxy:
 
     def _judge_of(self, arch: Arch) -> SharedAccuracy | None:
         return next((judge for judge in self._judges if judge.supernet.holds(arch)), None)
+
+    def _required_judge(self, arch: Arch) -> SharedAccuracy:
+        judge = self._judge_of(arch)
+        if judge is None:
+            raise NasError(
+                f"{arch.name} ({arch.key()}) must be a network of a space that a supernet was "
+                "trained for, but is of none. Call prepare with its space."
+            )
+        return judge
 
     def _top1(self, arch: Arch) -> float:
         key = arch.key()

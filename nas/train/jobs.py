@@ -1,6 +1,5 @@
 """Make a training of the options: its network, its teacher, its place and its identity."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -15,6 +14,7 @@ from nas.arch import Arch
 from nas.commands import make
 from nas.errors import NasError, shown
 from nas.network.checkpoint import Checkpoint
+from nas.results import file_hash
 from nas.train.settings import TrainSettings
 from nas.training.conditions import seeded
 from nas.training.full.folder import TrainingFolder
@@ -145,11 +145,4 @@ def _node(node: Any, what: str) -> dict[str, Any]:
 
 
 def _file_identity(path: str | None) -> str | None:
-    """Return 16 hexadecimal digits of a file's content."""
-    if path is None:
-        return None
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise NasError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
+    return None if path is None else file_hash(Path(path))

@@ -148,19 +148,23 @@ class Batches:
             memory_format=torch.channels_last
         )
 
+    def mean_and_std(self) -> tuple[Tensor, Tensor]:
+        """Return what is taken off and divided by, of images in 0 to 1: (1, channels, 1, 1)."""
+        std = 1 / (255 * self.scale.cpu())
+        return -self.offset.cpu() * std, std
+
     def checkpoint(
         self, arch: Arch, weights: Mapping[str, Tensor], classes: Sequence[str]
     ) -> Checkpoint:
         """Return the checkpoint of a network that takes its images as they are given here."""
         channels = arch.layers[0].in_channels
-        std = 1 / (255 * self.scale.flatten().cpu())
-        mean = -self.offset.flatten().cpu() * std
+        mean, std = (one.flatten().expand(channels).tolist() for one in self.mean_and_std())
         return Checkpoint(
             arch=arch,
             weights=weights,
             classes=tuple(classes),
-            mean=tuple(mean.expand(channels).tolist()),
-            std=tuple(std.expand(channels).tolist()),
+            mean=tuple(mean),
+            std=tuple(std),
         )
 
 

@@ -29,13 +29,6 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> No
         optimizer.load_state_dict({**content, "state": state})
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, without it."""
-    return {
-        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
-    }
-
-
 def _laid_out_as(parameter: Tensor, one: Tensor) -> Tensor:
     """Return a tensor in a parameter's order of memory, which is the one that fused steps take."""
     if one.shape != parameter.shape:

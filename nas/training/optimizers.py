@@ -1,6 +1,7 @@
 """The optimizer of a recipe, and its learning rate on the way through a training."""
 
 from math import cos, pi
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,22 +14,27 @@ WARM_UP = 0.2
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
-    """Return the optimizer of all parameters; those of one dimension do not decay.
-
-    Batch-norm's scales and all biases hold no directions that a decay would keep small
-    (arXiv:1812.01187, 3.1); decaying them costs accuracy in a short training.
-    """
-    every = list(network.parameters())
-    groups = [
-        {"params": [one for one in every if one.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [one for one in every if one.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Return the optimizer of all parameters; see `parameter_groups`."""
+    groups = parameter_groups(network, recipe.weight_decay)
     if recipe.optimizer == "adamw":
         return AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999), fused=True)
     nesterov = recipe.momentum > 0
     return SGD(
         groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True
     )
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the parameters that learn in two groups; those of one dimension do not decay.
+
+    Batch-norm's scales and all biases hold no directions that a decay would keep small
+    (arXiv:1812.01187, 3.1); decaying them costs accuracy in a short training.
+    """
+    every = [one for one in network.parameters() if one.requires_grad]
+    return [
+        {"params": [one for one in every if one.ndim > 1], "weight_decay": weight_decay},
+        {"params": [one for one in every if one.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def set_learning_rate(optimizer: Optimizer, recipe: Recipe, progress: float) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 from nas.errors import NasError, shown
-from nas.network.checkpoint import write_tensors
+from nas.network.checkpoint import prefixed, under, write_tensors
 from nas.network.supernet.supernet import Supernet
 from nas.network.tensor_file import read_tensors
 from nas.text import integer
-from nas.training.optimizer_state import optimizer_tensors, restore_optimizer, under
+from nas.training.optimizer_state import optimizer_tensors, restore_optimizer
 
 VERSION = "1"
 _WEIGHTS = "weights."
@@ -37,9 +37,8 @@ class SupernetCheckpoint:
         Raises:
             NasError: the folder is not writable, or the disk is full.
         """
-        tensors = {_WEIGHTS + name: one for name, one in supernet.state_dict().items()}
-        for name, one in optimizer_tensors(optimizer).items():
-            tensors[_OPTIMIZER + name] = one
+        tensors = prefixed(_WEIGHTS, supernet.state_dict())
+        tensors |= prefixed(_OPTIMIZER, optimizer_tensors(optimizer))
         content = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
         facts = {"version": VERSION, "identity": self.identity, "n_done": str(n_done)}
         try:
@@ -62,8 +61,7 @@ class SupernetCheckpoint:
             tensors, facts = read_tensors(self.path)
             self._check(facts)
             n_done = integer(int(facts["n_done"][:20]), "n_done", 0, 2**31)
-            weights = under(_WEIGHTS, tensors)
-            supernet.load_state_dict(weights)
+            supernet.load_state_dict(under(_WEIGHTS, tensors))
             if optimizer is not None:
                 restore_optimizer(optimizer, under(_OPTIMIZER, tensors))
             return n_done

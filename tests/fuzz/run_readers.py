@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from optuna.samplers import RandomSampler
 from readers import Reader
 
-from nas.adapt.__main__ import _csv
-from nas.adapt.trajectory import Step, Trajectory, Tried, best_of
+from nas.adapt.trajectory import Step, Trajectory, Tried
+from nas.adapt.trajectory import csv_of as steps_csv
 from nas.arch import Arch
 from nas.cost import count_macs
 from nas.latency.table import LatencyTable, Row
@@ -155,8 +155,7 @@ def read_results(path: Path) -> None:
 def read_steps(path: Path) -> None:
     """Go on from the steps of an adaptation."""
     trajectory = Trajectory(path, IDENTITY)
-    best_of(trajectory.steps, 2.5)
-    _csv(trajectory.steps)
+    steps_csv(trajectory.steps)
     if trajectory.steps:
         trajectory.add(trajectory.steps[-1])
         Trajectory(path, IDENTITY)

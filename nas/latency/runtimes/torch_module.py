@@ -2,8 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -43,14 +42,7 @@ class TorchModule:
     ) -> bytes:
         """Return the .pt2 file of a module: its graph and raw weights, no code of Python."""
         file, files = io.BytesIO(), dict(facts or {})
-        with _quiet(), torch.no_grad():
+        # torch warns of its own parts
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
             torch.export.save(torch.export.export(module, (images,)), file, extra_files=files)
         return file.getvalue()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Ignore what torch warns of its own parts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

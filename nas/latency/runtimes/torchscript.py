@@ -2,8 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,16 +44,9 @@ class TorchScript:
         """Return the .pt file of a module; facts are its extra files."""
         file = io.BytesIO()
         files = {**(facts or {}), "input_shape": " ".join(map(str, images.shape))}
-        with _quiet(), torch.no_grad():
+        # torch deprecates the format
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
             jit: Any = torch.jit
             traced = jit.trace(folded(module), images, check_trace=False)
             jit.save(jit.freeze(traced), file, _extra_files=files)
         return file.getvalue()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Ignore that torch deprecates the format."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import NasError
-from nas.heads import EXTRA_CHANNELS, Cost, extra_layers, ssdlite_cost
+from nas.heads import EXTRA_CHANNELS, Cost, extra_layers, ssdlite_cost, ssdlite_sizes
 from nas.network.blocks import Conv, ConvNorm, Separable
 from nas.network.detection.anchors import Anchors
 from nas.network.detection.boxes import decode, suppress
@@ -102,9 +102,7 @@ class SSDLite(nn.Module):
 
     def boxes(self, height: int, width: int, device: torch.device | None = None) -> Tensor:
         """Return the anchors (A, 4) for images of this size, in the order of `forward`."""
-        sizes = self.backbone.backbone.sizes(height, width)
-        for _ in self._extras:
-            sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+        sizes = ssdlite_sizes(self.backbone.backbone, height, width, len(self._extras))
         return self.anchors.boxes(sizes, device)
 
     def loss(self, images: Tensor, targets: Sequence[Target]) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.arch import Layer
+from nas.network.checkpoint import prefixed
 
 Weights = Mapping[str, Tensor]
 """Tensors by their names in the `state_dict` of the layer's own module."""
@@ -19,7 +20,7 @@ def kind_of(layer: Layer) -> str:
     so that the two share nothing; the same holds for a classifier with a hidden layer.
     """
     if layer.op == "mbconv":
-        return "mbconv" if layer.mid_channels != layer.in_channels else "plain"
+        return "mbconv" if layer.has_expansion else "plain"
     if layer.op == "head":
         return "hidden" if layer.mid_channels else "head"
     return layer.op
@@ -106,7 +107,7 @@ class SharedConvNorm(nn.Module):
         """Return the weights of the first channels for a layer."""
         return {
             "conv.weight": self.conv(out_channels, in_channels, kernel),
-            **_under("norm", self.norm(layer, out_channels)),
+            **prefixed("norm.", self.norm(layer, out_channels)),
         }
 
 
@@ -154,7 +155,7 @@ class SharedBlock(nn.Module):
         weights: dict[str, Tensor] = {}
         for name, part in self.body.items():
             if name != "se" or layer.se:
-                weights |= _under(f"body.{name}", part(*sizes[name]))
+                weights |= prefixed(f"body.{name}.", part(*sizes[name]))
         return weights
 
 
@@ -216,13 +217,9 @@ class SharedHead(nn.Module):
         }
         weights: dict[str, Tensor] = {}
         for name, part in self.body.items():
-            weights |= _under(name, part(*sizes[name]))
+            weights |= prefixed(f"{name}.", part(*sizes[name]))
         return weights
 
 
 def _most(layers: Sequence[Layer], name: str) -> int:
     return max(int(getattr(layer, name)) for layer in layers)
-
-
-def _under(prefix: str, weights: Weights) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": tensor for name, tensor in weights.items()}

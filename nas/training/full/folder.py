@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NasError
-from nas.results import environment
+from nas.results import environment, make_run_folder
 from nas.text import mapping, read_json, write_text
 from nas.training.full.watching import EpochRow
 
@@ -30,12 +30,7 @@ class TrainingFolder:
         self.metrics = path / "metrics.json"
         self.environment = path / "environment.json"
         self.tensorboard = path / "tensorboard"
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise NasError(
-                f"{path} cannot be a run folder: {error.strerror}. Choose another hydra.run.dir=."
-            ) from error
+        make_run_folder(path)
 
     def check_same_training(self, identity: Mapping[str, Any]) -> None:
         """Refuse to go on with another training's folder, and note what this one is.

@@ -6,6 +6,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from nas.training.full.recipe import FullRecipe
+from nas.training.optimizers import parameter_groups
 
 RMSPROP_DECAY = 0.9
 RMSPROP_EPSILON = 0.0316
@@ -15,15 +16,8 @@ FIRST_SHARE = 0.05
 
 
 def make_optimizer(network: nn.Module, recipe: FullRecipe) -> Optimizer:
-    """Return the optimizer of all parameters; those of one dimension do not decay.
-
-    See `nas.training.optimizers.make_optimizer` for why they do not.
-    """
-    every = [one for one in network.parameters() if one.requires_grad]
-    groups = [
-        {"params": [one for one in every if one.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [one for one in every if one.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Return the optimizer of the parameters that learn; see `parameter_groups`."""
+    groups = parameter_groups(network, recipe.weight_decay)
     rate, momentum = recipe.learning_rate, recipe.momentum
     if recipe.optimizer == "adam":
         return Adam(groups, lr=rate, betas=(momentum, 0.999), fused=True)

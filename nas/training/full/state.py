@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nas.errors import NasError, shown
-from nas.network.checkpoint import write_tensors
+from nas.network.checkpoint import prefixed, under, write_tensors
 from nas.network.tensor_file import read_tensors
 from nas.text import check_keys, is_number, mapping, parse_json
 from nas.training.full.averaging import Average
 from nas.training.full.watching import EpochRow
-from nas.training.optimizer_state import optimizer_tensors, restore_optimizer, under
+from nas.training.optimizer_state import optimizer_tensors, restore_optimizer
 
 VERSION = "1"
 _WEIGHTS, _AVERAGE, _OPTIMIZER = "weights.", "average.", "optimizer."
@@ -64,12 +64,10 @@ class Learner:
         Raises:
             NasError: the folder is not writable, or the disk is full.
         """
-        tensors = {_WEIGHTS + name: one for name, one in self.network.state_dict().items()}
-        for name, one in optimizer_tensors(self.optimizer).items():
-            tensors[_OPTIMIZER + name] = one
+        tensors = prefixed(_WEIGHTS, self.network.state_dict())
+        tensors |= prefixed(_OPTIMIZER, optimizer_tensors(self.optimizer))
         if self.average is not None:
-            for name, one in self.average.network.state_dict().items():
-                tensors[_AVERAGE + name] = one
+            tensors |= prefixed(_AVERAGE, self.average.network.state_dict())
         facts = {
             "version": VERSION,
             "progress": json.dumps(asdict(progress)),

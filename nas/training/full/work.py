@@ -124,9 +124,7 @@ class _Work:
             network = distillation.teacher()
             check_answers(network, "the teacher", shape=self.shape, n_classes=len(classes))
         else:
-            std = 1 / (255 * batches.scale.cpu())
-            mean = -batches.offset.cpu() * std
-            network = trained_teacher(distillation.teacher, classes, mean, std)
+            network = trained_teacher(distillation.teacher, classes, *batches.mean_and_std())
         network.eval().requires_grad_(False)
         network.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Teacher(
