@@ -105,10 +105,10 @@ def main() -> int:
     console.print(_table(tallies))
     escapes = [escape for tally in tallies.values() for escape in tally.escapes]
     _report(escapes, Path(options.out), console)
+    n_done, seconds = sum(one.n for one in tallies.values()), time.perf_counter() - begun
     console.print(
-        f"{sum(one.n for one in tallies.values()):,} cases, {len(escapes)} escapes, {time.perf_counter() - begun:.0f} s with "
-        f"{options.processes} processes, at most {options.seconds:g} s and "
-        f"{options.megabytes} MB a case"
+        f"{n_done:,} cases, {len(escapes)} escapes, {seconds:.0f} s with {options.processes} "
+        f"processes, at most {options.seconds:g} s and {options.megabytes} MB a case"
     )
     return min(len(escapes), 1)
 
@@ -168,8 +168,9 @@ class _Worker:
         # Where it is: if it dies or hangs, nobody else can tell.
         self._at = context.Value("q", -1)
         limits = (self._options.seed, self._options.seconds, self._options.megabytes)
+        names = tuple(self._options.reader or ())
         self._process: SpawnProcess = context.Process(
-            target=_work, args=(theirs, self._at, *limits), daemon=True
+            target=_work, args=(theirs, self._at, *limits, names), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -229,7 +230,14 @@ class _Worker:
         return time.monotonic() - self._heard > limit
 
 
-def _work(answers: Connection, at: Any, seed: int, seconds: float, megabytes: int) -> None:
+def _work(
+    answers: Connection,
+    at: Any,
+    seed: int,
+    seconds: float,
+    megabytes: int,
+    names: Sequence[str] = (),
+) -> None:
     """Do chunks until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("error")
@@ -239,7 +247,7 @@ def _work(answers: Connection, at: Any, seed: int, seconds: float, megabytes: in
         from readers import every_reader
 
         readers = every_reader()
-        _warm(readers, Path(folder) / "good")
+        _warm([readers[name] for name in names or readers], Path(folder) / "good")
         answers.send(None)
         while True:
             try:
@@ -249,11 +257,11 @@ def _work(answers: Connection, at: Any, seed: int, seconds: float, megabytes: in
             answers.send(_tally(readers[name], numbers, at, seed, seconds, megabytes, folder))
 
 
-def _warm(readers: Mapping[str, Any], folder: Path) -> None:
+def _warm(readers: Sequence[Any], folder: Path) -> None:
     """Read what is good, so that no case pays for imports."""
     from readers import kept
 
-    for number, reader in enumerate(readers.values()):
+    for number, reader in enumerate(readers):
         for content in kept(reader.examples):
             _outcome(reader, content, folder / str(number), 120.0)
 
@@ -316,7 +324,11 @@ def _outcome(reader: Any, content: bytes, folder: Path, seconds: float) -> str:
 
 def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    own = [one for one in frames if Path(one.filename).is_relative_to(ROOT)]
+    own = [
+        one
+        for one in frames
+        if Path(one.filename).is_relative_to(ROOT) and one.filename != __file__
+    ]
     last = own[-1] if own else frames[-1]
     words = " ".join(str(error).split())[:100]
     return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno} {words}".strip()
