@@ -88,6 +88,7 @@ def test_a_number_names_a_case() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_finds_nothing_in_a_few_cases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
