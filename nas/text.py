@@ -1,5 +1,7 @@
 """Read the project's text files with bounds, so that a broken one is named and never costs more."""
 
+import csv
+import io
 import json
 import os
 from collections import Counter
@@ -16,6 +18,7 @@ from nas.errors import NasError, shown, unknown
 MAX_BYTES = 16 * 2**20
 MAX_YAML_BYTES = 256 * 2**10
 MAX_DEPTH = 50
+MAX_COLUMNS = 1000
 MAX_NUMBER = 1e15
 """No figure of ours is greater, and sums of what is smaller stay finite."""
 
@@ -66,6 +69,25 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         raise NasError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
     except UnicodeDecodeError as error:
         raise NasError(f"{path} must be UTF-8 text, but byte {error.start} is not.") from error
+
+
+def read_columns(path: Path) -> str:
+    """Return the text of a CSV file whose header has at most 1,000 columns, none twice.
+
+    Raises:
+        NasError: the file is unreadable, or its header is another.
+    """
+    text = read_text(path)
+    try:
+        header = next(csv.reader(io.StringIO(text)), [])
+    except csv.Error as error:
+        raise NasError(f"{path} is not readable CSV: {error}. Correct the file.") from error
+    if len(header) > MAX_COLUMNS:
+        raise NasError(f"{path} must have at most {MAX_COLUMNS} columns, but has {len(header):,}.")
+    for name, count in Counter(header).items():
+        if count > 1:
+            raise NasError(f"{path} has column {shown(name)} twice. Keep one.")
+    return text
 
 
 def write_text(path: Path, text: str) -> None:

@@ -163,6 +163,14 @@ def test_words_where_choices_should_be_are_named(tmp_path: Path) -> None:
     refused(lambda: read_bench(path), "bench.csv, line 2:")
 
 
+def test_a_header_of_many_columns_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "bench.csv"
+    path.write_text(f"{'b0_e,' * 200_000}val_top1\n")
+    refused(lambda: read_bench(path), "must have at most 1000 columns, but has 200,001")
+    path.write_text("b0_e,b0_e,val_top1\n1,1,60\n")
+    refused(lambda: read_bench(path), "has column 'b0_e' twice")
+
+
 def test_published_figures_of_ones_own_are_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from nas.latency.features import priced_ops
 from nas.latency.rows import LEAST_MS
 from nas.latency.terms import Array
 from nas.ops import Op
-from nas.text import MAX_NUMBER, read_text
+from nas.text import MAX_NUMBER, read_columns
 
 DEVICES = {"pixel_cpu": "pixel1_ms", "pixel4_cpu": "pixel4_ms", "pixel6_cpu": "pixel6_ms"}
 """The devices of a file of timed blocks, with the column of their times."""
@@ -70,7 +70,7 @@ def read_timed_blocks(path: str | Path) -> TimedBlocks:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    text = read_text(path)
+    text = read_columns(path)
     try:
         table = pd.read_csv(
             io.StringIO(text),

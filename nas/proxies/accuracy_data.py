@@ -14,7 +14,7 @@ from nas.arch import Arch, Layer
 from nas.errors import NasError, shown
 from nas.proxies.features import Array
 from nas.space import SearchSpace
-from nas.text import is_number, read_text
+from nas.text import is_number, read_columns
 
 SHORT = "16 epochs"
 """The family of the networks of Accel-NASBench, which were trained for 16 epochs only."""
@@ -158,7 +158,7 @@ def _v1_paper() -> list[Sample]:
 
 
 def _rows(path: Path, columns: list[str]) -> list[tuple[int, dict[Hashable, Any]]]:
-    text = read_text(path)
+    text = read_columns(path)
     try:
         table = pd.read_csv(io.StringIO(text), low_memory=False)
     except (OverflowError, ValueError) as error:

@@ -21,6 +21,8 @@ from nas.text import read_yaml
 from nas.train.settings import TrainSettings
 from nas.training.full.recipe import FullRecipe
 
+MAX_WORDS = 100
+"""Of a command line: Hydra takes milliseconds for each."""
 SCHEMAS = {"search": SearchSettings, "train": TrainSettings, "adapt": AdaptSettings}
 
 
@@ -73,7 +75,8 @@ def read_recipe(path: Path) -> None:
 
 def read_words(path: Path) -> None:
     """Compose the config of a command line, and check it as the command does."""
-    name, *rest = path.read_bytes().decode(errors="surrogateescape").splitlines() or [""]
+    lines = path.read_bytes().decode(errors="surrogateescape").splitlines() or [""]
+    name, *rest = lines[:MAX_WORDS]
     schema = SCHEMAS.get(name, SearchSettings)
     name = name if name in SCHEMAS else "search"
     before, sys.argv = sys.argv, ["nas", *rest]
@@ -108,10 +111,12 @@ def read_words(path: Path) -> None:
 
 
 NETWORK_READERS = (
-    Reader(name="arch", file="net.yaml", form="yaml", examples=arches, read=read_arch),
+    Reader(name="arch", file="net.yaml", form="yaml", examples=arches, read=read_arch, weight=0.4),
     Reader(
         name="space", file="mine.yaml", form="yaml", examples=spaces, read=read_space, weight=0.2
     ),
-    Reader(name="recipe", file="mine.yaml", form="yaml", examples=recipes, read=read_recipe),
-    Reader(name="options", file="words", form="text", examples=words, read=read_words, weight=0.1),
+    Reader(
+        name="recipe", file="mine.yaml", form="yaml", examples=recipes, read=read_recipe, weight=0.4
+    ),
+    Reader(name="options", file="words", form="text", examples=words, read=read_words, weight=0.05),
 )

@@ -164,7 +164,12 @@ TABLE_READERS = (
     Reader(name="table", file="mine.csv", form="csv", examples=tables, read=read_table),
     Reader(name="check", file="mine.check.csv", form="csv", examples=checks, read=read_check),
     Reader(
-        name="cost model", file="mine.json", form="json", examples=cost_models, read=read_cost_model
+        name="cost model",
+        file="mine.json",
+        form="json",
+        examples=cost_models,
+        read=read_cost_model,
+        weight=0.5,
     ),
     Reader(
         name="surrogate", file="mine.json", form="json", examples=surrogates, read=read_surrogate
@@ -173,11 +178,17 @@ TABLE_READERS = (
         name="timed blocks", file="data.csv", form="csv", examples=blocks, read=read_timed_blocks
     ),
     Reader(
-        name="published top-1", file="p.csv", form="csv", examples=published, read=read_published
+        name="published top-1",
+        file="p.csv",
+        form="csv",
+        examples=published,
+        read=read_published,
+        weight=0.5,
     ),
-    Reader(name="bench", file="bench.csv", form="csv", examples=bench, read=read_bench, weight=0.2),
+    Reader(name="bench", file="bench.csv", form="csv", examples=bench, read=read_bench, weight=0.1),
     Reader(
         name="accuracies",
+        weight=0.4,
         file="accuracies.csv",
         form="csv",
         examples=truths,

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -20,9 +21,11 @@ from nas.errors import NasError
 @pytest.fixture(autouse=True)
 def own_alarm() -> Iterator[None]:
     """Give the alarm back that a case sets."""
-    before = signal.getsignal(signal.SIGALRM)
+    numbers = (signal.SIGALRM, signal.SIGPROF)
+    before = [signal.getsignal(number) for number in numbers]
     yield
-    signal.signal(signal.SIGALRM, before)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def reader(read: Callable[[Path], object]) -> Reader:
@@ -40,6 +43,10 @@ def hang(path: Path) -> None:
             continue
 
 
+def sleep(path: Path) -> None:
+    time.sleep(60)
+
+
 def swallow(path: Path) -> None:
     assert bytearray(2**28)
 
@@ -55,11 +62,12 @@ def fail_on_a_word(path: Path) -> None:
 
 def test_what_comes_out_is_told_apart(tmp_path: Path) -> None:
     def outcome(read: Callable[[Path], object]) -> str:
-        return fuzz._outcome(reader(read), b"x", tmp_path, 0.2)
+        return fuzz._outcome(reader(read), b"x", tmp_path, 0.1)
 
     assert outcome(lambda path: None) == ""
     assert outcome(refuse) == "refused"
     assert outcome(hang).startswith("TooLongError at test_benchmark.py:")
+    assert outcome(sleep).startswith("TooLongError at test_benchmark.py:")
     assert outcome(lambda path: int(path.name)).startswith("ValueError at test_benchmark.py:")
 
 
