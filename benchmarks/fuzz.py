@@ -2,9 +2,9 @@
 
 Each case is a good file with some bytes, words, lines or values changed (`tests/fuzz/hostile.py`),
 given to one of the readers (`tests/fuzz/readers.py`). Only `NasError` may come out, within
-`--seconds` of the processor's time and `--megabytes` above what the process had before. Whatever else comes out is an
-escape: it is listed with the case that repeats it and a file that is as small as could be found.
-The same seed gives the same cases, whatever the number of processes.
+`--seconds` of the processor's time and `--megabytes` above what the process had before. Whatever
+else comes out is an escape: it is listed with the case that repeats it and a file that is as small
+as could be found. The same seed gives the same cases, whatever the number of processes.
 """
 
 import argparse
