@@ -116,7 +116,7 @@ def _winner(target: Target, table: LatencyTable, proxy: Proxy, sampler: BaseSamp
             target=target,
             table=table,
             proxy=proxy,
-            journal=journal,
+            storage=journal,
             make_sampler=lambda _: sampler,
             sampler_name=type(sampler).__name__,
         )

@@ -105,7 +105,7 @@ def loop_against_optuna(space: SearchSpace, table: LatencyTable) -> None:
             ),
             table=table,
             proxy=FreeProxy(),
-            journal=journal,
+            storage=journal,
             make_sampler=_random_sampler,
             sampler_name="random",
         )

@@ -52,7 +52,7 @@ def best_reward(
             ),
             table=table,
             proxy=proxy,
-            journal=journal,
+            storage=journal,
             make_sampler=make_sampler,
             sampler_name="",
         )

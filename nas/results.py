@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ TRIAL_COLUMNS = (
     "is_new",
     "seconds",
     "choices",
+    "reason",
 )
 COMPARISON_COLUMNS = (
     "name",
@@ -48,7 +50,9 @@ COMPARISON_COLUMNS = (
     "key",
     "file",
 )
-PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core")
+VERSIONS = ("python", "platform", "git_commit", "packages")
+"""What of the environment may make a trial come out otherwise."""
+PACKAGES = ("torch", "optuna", "numpy", "scipy", "pandas", "hydra-core", "ray")
 
 
 def make_run_folder(path: Path, inner: str = ".") -> None:
@@ -103,10 +107,28 @@ class RunFolder:
                 "continued. Choose another hydra.run.dir=."
             )
 
+    def run_id(self) -> str:
+        """Return what names this folder among the runs that share a study, kept when it goes on."""
+        before = read_json(self.environment).get("run") if self.environment.exists() else None
+        return before if isinstance(before, str) and before else secrets.token_hex(6)
+
     def write_environment(self, identity: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Write what it takes to repeat the run."""
         content = {**environment(), **facts, "search": dict(identity)}
+        earlier = self._earlier(content)
+        content |= {"earlier": earlier} if earlier else {}
         write_text(self.environment, json.dumps(content, indent=2) + "\n")
+
+    def _earlier(self, now: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the versions of earlier sessions, where they were others than now."""
+        if not self.environment.exists():
+            return []
+        before = read_json(self.environment)
+        kept = before.get("earlier")
+        found = list(kept) if isinstance(kept, list) else []
+        if any(before.get(name) != now[name] for name in VERSIONS):
+            found.insert(0, {name: before.get(name) for name in (*VERSIONS, "date")})
+        return found
 
     def open_trials(self, rows: Iterable[Mapping[str, Any]]) -> "TrialsFile":
         """Write the rows of the trials so far and return the file, open for more."""
@@ -169,6 +191,8 @@ def file_hash(path: Path) -> str:
         NasError: it cannot be read.
     """
     try:
+        if not path.is_file() and path.exists():  # a device has no end
+            raise NasError(f"{path} must be a file, but is a folder or a device. Check the path.")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:

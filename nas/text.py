@@ -154,13 +154,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Return what a text of JSON holds: finite numbers, no key twice.
+    """Return what a text of JSON holds: finite numbers, no key twice, nested 50 deep at most.
 
     Raises:
         NasError: the text is something else.
     """
     try:
-        return json.loads(
+        content = json.loads(
             text,
             parse_constant=_finite,
             parse_float=_finite,
@@ -168,6 +168,13 @@ def parse_json(text: str, where: str) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise NasError(f"{where} is not readable JSON: {error}. Write it again.") from error
+    level = [content] if isinstance(content, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if one)
+        level = [one for many in inner for one in many if isinstance(one, dict | list)]
+        if not level:
+            return content
+    raise NasError(f"{where} is nested more than {MAX_DEPTH} deep. Write it flatter.")
 
 
 def _finite(number: str) -> float:

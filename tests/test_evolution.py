@@ -131,3 +131,14 @@ def test_numbers_are_mutated_too() -> None:
 def test_impossible_settings_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(NasError, match=message):
         RegularizedEvolution(**options)
+
+
+def test_trials_of_other_commands_join_the_population() -> None:
+    sampler = RegularizedEvolution(population_size=8, tournament_size=8, extra_mutations=0, seed=0)
+    study = optimise(sampler, 8)
+    best = dict.fromkeys(SPACE, 3)
+    study.add_trial(create_trial(value=99.0, params=best, distributions=SPACE))
+    for _ in range(7):  # the eighth child pushes it out
+        child = study.ask(SPACE)
+        assert distance(child.params, best) == 1
+        study.tell(child, 0.0)

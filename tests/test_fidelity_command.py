@@ -156,7 +156,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counted:
     return made
 
 
-TRAINED = ("data=digits", "proxy=surrogate", "n=12", "n_bootstrap=20")
+TRAINED = ("data=digits", "proxy=surrogate", "n=12", "n_bootstrap=20", "workers=local")
 
 
 def test_networks_are_trained_as_often_as_asked(

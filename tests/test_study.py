@@ -26,6 +26,7 @@ from nas.search.journal import Journal
 from nas.search.records import Target
 from nas.search.study import TargetSearch
 from nas.space import SearchSpace
+from nas.workers.contract import Workers
 
 SPACE = SearchSpace.load("tiny")
 TABLE = LatencyTable(
@@ -101,6 +102,7 @@ def open_search(
     target_ms: float = 3.0,
     pruner: BasePruner | None = None,
     make_sampler: Callable[[int], BaseSampler] = evolution,
+    workers: Workers | None = None,
 ) -> TargetSearch:
     return TargetSearch(
         target=Target(
@@ -113,10 +115,11 @@ def open_search(
         ),
         table=TABLE,
         proxy=proxy or CountingProxy(),
-        journal=Journal(folder / "study.journal"),
+        storage=Journal(folder / "study.journal"),
         make_sampler=make_sampler,
         sampler_name="regularized_evolution",
         pruner=pruner,
+        workers=workers,
     )
 
 
@@ -161,7 +164,7 @@ def test_a_search_goes_on_where_it_was_left(tmp_path: Path) -> None:
     search = open_search(tmp_path, n_trials=50)
     run = search.run()
     first = [next(run) for _ in range(30)]
-    search.journal.close()
+    search.storage.close()
 
     proxy = CountingProxy()
     search = open_search(tmp_path, n_trials=50, proxy=proxy)
@@ -171,7 +174,7 @@ def test_a_search_goes_on_where_it_was_left(tmp_path: Path) -> None:
     assert len(rest) == 20
     assert rest[0].number == 30
     assert not {one.evaluation.key for one in first} & set(proxy.asked)
-    search.journal.close()
+    search.storage.close()
 
     search = open_search(tmp_path, n_trials=50)
     assert search.finished == first + rest
@@ -181,7 +184,7 @@ def test_a_search_goes_on_where_it_was_left(tmp_path: Path) -> None:
 def test_a_resumed_search_does_not_draw_the_same_trials_again(tmp_path: Path) -> None:
     search = open_search(tmp_path, n_trials=8)
     first = list(search.run())
-    search.journal.close()
+    search.storage.close()
     search = open_search(tmp_path, n_trials=16)
     rest = list(search.run())
     assert [one.choices for one in rest] != [one.choices for one in first]
@@ -194,7 +197,7 @@ def test_the_same_seed_gives_the_same_trials(tmp_path: Path) -> None:
         folder.mkdir()
         search = open_search(folder, n_trials=80)
         runs.append([(one.choices, one.values) for one in search.run()])
-        search.journal.close()
+        search.storage.close()
     assert runs[0] == runs[1]
 
 
@@ -222,7 +225,7 @@ def test_a_hard_limit_is_kept_by_the_best(tmp_path: Path) -> None:
 def test_two_objectives_are_journalled_both(tmp_path: Path) -> None:
     search = open_search(tmp_path, n_trials=40, objective=Pareto())
     finished = list(search.run())
-    search.journal.close()
+    search.storage.close()
     search = open_search(tmp_path, n_trials=40, objective=Pareto())
     assert search.finished == finished
     assert all(one.values[1] == one.evaluation.ms for one in finished)
@@ -232,8 +235,9 @@ def test_two_objectives_are_journalled_both(tmp_path: Path) -> None:
 def test_a_proxy_that_gives_no_number_stops_the_search(tmp_path: Path, value: float) -> None:
     search = open_search(tmp_path, proxy=CountingProxy(value=value))
     with pytest.raises(NasError, match="a proxy must give a finite top-1"):
-        next(search.run())
-    assert search.finished == []
+        list(search.run())
+    assert len(search.finished) == 4
+    assert all(f"gave {value} and" in one.row("tiny")["reason"] for one in search.finished)
 
 
 def test_a_sampler_with_an_option_of_the_wrong_type_is_named(tmp_path: Path) -> None:
@@ -247,7 +251,7 @@ def test_a_sampler_with_an_option_of_the_wrong_type_is_named(tmp_path: Path) -> 
 def test_a_journal_with_a_figure_that_is_no_number_is_refused(tmp_path: Path) -> None:
     search = open_search(tmp_path)
     next(search.run())
-    search.journal.close()
+    search.storage.close()
     path = tmp_path / "study.journal"
     path.write_text(path.read_text().replace('"top1_std":0.5', '"top1_std":NaN'))
     with pytest.raises(NasError, match=r"trial 0 of the journal .*not finite.*new run folder"):
@@ -278,12 +282,12 @@ def test_trials_csv_has_a_line_a_trial(tmp_path: Path) -> None:
 def test_every_sampler_of_optuna_fits(tmp_path: Path, name: str) -> None:
     search = open_search(tmp_path, n_trials=15)
     sampler: BaseSampler = getattr(optuna.samplers, name)(seed=0)
-    search.journal.close()
+    search.storage.close()
     search = TargetSearch(
         target=search.target,
         table=TABLE,
         proxy=CountingProxy(),
-        journal=Journal(tmp_path / "study.journal"),
+        storage=Journal(tmp_path / "study.journal"),
         make_sampler=lambda _: sampler,
         sampler_name=name,
     )
@@ -365,7 +369,7 @@ def test_a_network_that_fails_costs_its_trial_alone(tmp_path: Path) -> None:
     states = [one.evaluation.state for one in search.run()]
     assert set(states) == {"complete", "failed"}
     assert not any(fails(SPACE.arch(one.choices)) for one in search.whole)
-    search.journal.close()
+    search.storage.close()
     again = open_search(tmp_path, n_trials=40)
     assert [one.evaluation.state for one in again.finished] == states
 
@@ -382,7 +386,7 @@ def test_a_pruner_remembers_the_trials_before_an_interruption(tmp_path: Path) ->
     search = open_search(tmp_path, proxy=TrainingProxy(), pruner=pruner, n_trials=20)
     before = list(search.run())
     trials = search._study.get_trials()
-    search.journal.close()
+    search.storage.close()
     search = open_search(tmp_path, proxy=TrainingProxy(), pruner=pruner, n_trials=21)
     assert search.finished == before
     for ours, theirs in zip(search._study.get_trials(), trials, strict=True):

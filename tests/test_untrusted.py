@@ -41,6 +41,7 @@ from nas.search.journal import Journal
 from nas.search.records import Finished
 from nas.space import SearchSpace
 from nas.space_bounds import check_work
+from nas.text import parse_json
 from nas.train.comparison import rows_of
 from nas.training.full.recipe import FullRecipe
 from nas.training.recipe import Recipe
@@ -187,6 +188,16 @@ def test_yaml_is_nested_to_a_depth(tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     path.write_text("name: " + "[" * 60 + "]" * 60)
     refused(lambda: Arch.load(path), "nested more than 50 deep")
+
+
+@pytest.mark.parametrize(
+    ("text", "depth"), [("[]", 1), ('{"a": [{}]}', 3), ("1", 0), ("[[1], {}]", 2)]
+)
+def test_json_is_nested_to_a_depth(text: str, depth: int) -> None:
+    assert parse_json(text, "x") == json.loads(text)
+    most = "[" * (50 - depth) + text + "]" * (50 - depth)
+    assert parse_json(most, "x") == json.loads(most)
+    refused(lambda: parse_json(f"[{most}]", "x"), "x is nested more than 50 deep")
 
 
 # ----------------------------------------------------------------------------------------- spaces

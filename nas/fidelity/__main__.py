@@ -7,8 +7,9 @@ fidelity.html in the run folder.
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -16,10 +17,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from nas.chosen_data import load_data, make_judge
+from nas.chosen_workers import ChosenWorkers
 from nas.commands import choice, command, settings
 from nas.fidelity.judgement import Judgement, Truths
 from nas.fidelity.printed import print_judgement
-from nas.fidelity.scoring import bars, check_proxy, scores_of, target_of
+from nas.fidelity.scoring import Storing, bars, check_proxy, scores_of, target_of
 from nas.fidelity.selection import (
     STAND_IN,
     Selection,
@@ -39,6 +41,7 @@ from nas.showing_steps import showing_steps
 from nas.space import SearchSpace
 from nas.steps import OnStep
 from nas.text import write_text
+from nas.workers.trainings import TrainedAhead, ahead
 
 if TYPE_CHECKING:
     from nas.proxies.short_train import ShortTrain
@@ -57,11 +60,13 @@ def main(cfg: DictConfig) -> None:
     data = load_data(options.data, console)
     proxy: Proxy = make_judge(options.proxy, f"proxy {name}", "predict", data)
     check_proxy(proxy, name, n=len(selection), has_space=space is not None)
-    get_truths = _looking_up(known) if known else _training(options, data)
+    chosen = ChosenWorkers.of(options.workers, options.data, data, console)
+    chosen.hire(proxy)
+    get_truths = _looking_up(known) if known else _training(options, chosen)
     with showing_steps(console) as on_step:
         truths = get_truths(selection, on_step)
         scores = scores_of(
-            proxy,
+            _trained_ahead(proxy, options, chosen, selection, on_step),
             name,
             selection.archs,
             truths.top1[0],
@@ -86,6 +91,26 @@ def main(cfg: DictConfig) -> None:
     print_judgement(judgement, console)
     for what, file in (("figures", "fidelity.json"), ("report", "fidelity.html")):
         console.print(f"{what}  {escape(str(folder / file))}")
+
+
+def _trained_ahead(
+    proxy: Proxy,
+    options: FidelitySettings,
+    chosen: ChosenWorkers,
+    selection: Selection,
+    on_step: OnStep,
+) -> Proxy:
+    """Return the proxy; one that trains has trained the selection, by the workers."""
+    if not isinstance(proxy, Storing):
+        return proxy
+    with closing(chosen.trainers(options.proxy)) as workers:
+        able = ahead(proxy, workers)
+        if isinstance(able, TrainedAhead):
+            n_all = len(selection) * able.repeats
+            what = f"training for {choice('proxy')}"
+            able.train_ahead(selection.archs, on_done=lambda done: on_step(what, done, n_all))
+    asked: Proxy = able
+    return asked
 
 
 def _known(options: FidelitySettings) -> tuple[Truth | None, SearchSpace | None]:
@@ -125,17 +150,21 @@ def _looking_up(known: Truth) -> Callable[[Selection, OnStep], Truths]:
     return look_up
 
 
-def _training(options: FidelitySettings, data: Any) -> Callable[[Selection, OnStep], Truths]:
+def _training(
+    options: FidelitySettings, chosen: ChosenWorkers
+) -> Callable[[Selection, OnStep], Truths]:
     """Return what trains a selection; wrong options are found before that begins."""
     node = {**options.truth, "repeats": 1, "seed": FIRST_SEED}
-    trainer: ShortTrain = make_judge(node, "truth", "train", data)
+    trainer: ShortTrain = make_judge(node, "truth", "train", chosen.data)
     epochs = trainer.recipe.epochs
-    origin = f"{options.space or SPACE}, each trained for {epochs} epochs on {data.name}"
+    origin = f"{options.space or SPACE}, each trained for {epochs} epochs on {trainer.data.name}"
 
     def train(selection: Selection, on_step: OnStep) -> Truths:
         n_trainings = options.repeats
         archs = selection.archs
-        return train_truth(trainer, archs, origin, n_trainings=n_trainings, on_step=on_step)
+        with closing(chosen.trainers(node)) as workers:
+            able = ahead(trainer, workers)
+            return train_truth(able, archs, origin, n_trainings=n_trainings, on_step=on_step)
 
     return train
 

@@ -1,6 +1,6 @@
 """The options of `nas.fidelity`, typed and checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nas.errors import NasError
@@ -20,6 +20,7 @@ class FidelitySettings:
 
     proxy: dict[str, Any]
     truth: dict[str, Any]
+    workers: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] | None = None
     hardware: dict[str, Any] | None = None
     accuracies: str | None = None

@@ -9,6 +9,7 @@ import numpy as np
 from nas.arch import Arch
 from nas.errors import NasError
 from nas.fidelity.judgement import Truths
+from nas.workers.trainings import TrainedAhead
 
 FIRST_SEED = 1000
 """Of the trainings: far from 0, so that a proxy that trains is not compared with itself."""
@@ -51,6 +52,10 @@ def train_truth(
     Raises:
         NasError: wrong options, or no network could be trained.
     """
+    if isinstance(trainer, TrainedAhead):
+        seeds = range(FIRST_SEED, FIRST_SEED + n_trainings)
+        n_all = n_trainings * len(archs)
+        trainer.train_ahead(archs, seeds, lambda n_done: on_step("training", n_done, n_all))
     top1 = np.full((n_trainings, len(archs)), nan)
     reasons, seconds = dict[str, str](), []
     for number, row in enumerate(top1):

@@ -2,12 +2,14 @@
 
 For each target (large, small) a study maximises accuracy x (latency / target) ^ w; the winners, the
 Pareto front, the comparison with the hand-designed networks and the report go to the run folder.
-The same command with the same `hydra.run.dir=` continues a run.
+The same command with the same `hydra.run.dir=` continues a run; `replay=<run folder> trial=17`
+repeats one trial of it.
 """
 
-import time
+import hashlib
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,93 +21,135 @@ from optuna.samplers import BaseSampler
 from rich.console import Console
 from rich.markup import escape
 
-from nas.arch import Arch
 from nas.chosen_data import load_data, make_judge
+from nas.chosen_workers import ChosenWorkers
 from nas.commands import choice, command, make, require_choice, settings
-from nas.errors import NasError, unknown
-from nas.latency.table import LatencyTable
-from nas.paths import find, names
-from nas.results import RunFolder, file_hash
+from nas.errors import NasError
+from nas.results import RunFolder
+from nas.search.identity import shared_identity
 from nas.search.journal import Journal
-from nas.search.records import Proxy, Target, Trainer
+from nas.search.options import (
+    SearchSettings,
+    check,
+    facts_of,
+    identity_of,
+    recorded_options,
+    table_of,
+    targets_of,
+)
+from nas.search.passwords import without_passwords
+from nas.search.records import Learner, Proxy, Target, Trainer
+from nas.search.replay import with_recorded_choices
+from nas.search.replaying import replay
 from nas.search.run import Run
+from nas.search.storage import Storage
 from nas.search.study import TargetSearch
-from nas.space import SearchSpace
-from nas.text import integer, short_text
+from nas.workers.contract import Workers
+
+EXIT_DIFFERENT = 1
+"""A trial that was repeated came out otherwise."""
 
 
-@dataclass(kw_only=True)
-class TargetSettings:
-    """A target's space and the exponent of its soft reward."""
-
-    space: str
-    exponent: float = -0.07
-
-
-@dataclass(kw_only=True)
-class SearchSettings:
-    """The options of conf/search.yaml, typed."""
-
-    hardware: dict[str, Any]
-    objective: dict[str, Any]
-    proxy: dict[str, Any]
-    sampler: dict[str, Any]
-    pruner: dict[str, Any]
-    large: TargetSettings
-    small: TargetSettings
-    data: dict[str, Any] | None = None
-    table: str | None = None
-    targets: list[str] = field(default_factory=lambda: ["large", "small"])
-    space: str | None = None
-    target_ms: float | None = None
-    n_trials: int | None = None
-    seed: int = 0
+def main() -> None:
+    """Run the search that the command line describes; a password in it goes into no file."""
+    sys.argv[1:] = with_recorded_choices(without_passwords(sys.argv[1:]))
+    _command()
 
 
 @command("search")
-def main(cfg: DictConfig) -> None:
-    """Run the search that the config describes."""
+def _command(cfg: DictConfig) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if cfg.replay is not None:
+        if not replay(cfg):
+            raise SystemExit(EXIT_DIFFERENT)
+        return
     require_choice(cfg, "hardware", "nas.search")
     options = settings(cfg, SearchSettings)
-    _check(options)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    check(options)
+    with ExitStack() as opened:
+        _search(options, opened)
+
+
+def _search(options: SearchSettings, opened: ExitStack) -> None:
     console = Console(emoji=False)
-    table = _table(options)
-    targets = _targets(options, table, console)
+    share = _sharing(options, console, opened) if options.storage else None
+    table = table_of(options)
+    targets = targets_of(options, table, console)
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    identity = _identity(options, targets)
-    folder.check_same_search(identity)
+    identity = identity_of(options, targets, None)
+    folder.check_same_search({name: identity[name] for name in identity.keys() - {"data", "study"}})
     data = load_data(options.data, console)
+    identity = identity_of(options, targets, data)
+    folder.check_same_search(identity)
     proxy: Proxy = make_judge(options.proxy, f"proxy {choice('proxy')}", "predict", data)
     pruner = _pruner(options, proxy, targets)
     _warn_of_random_search(options, targets, console)
-    facts = _facts(options, table)
+    facts = facts_of(options, table, identity)
+    workers = _workers(options, proxy, data, console)
+    opened.callback(workers.close)
     journal = Journal(folder.journal)
-    try:
-        folder.write_environment(identity, facts)
-        searches = [
-            TargetSearch(
-                target=target,
-                table=table,
-                proxy=proxy,
-                journal=journal,
-                make_sampler=_sampler_maker(options),
-                sampler_name=choice("sampler"),
-                pruner=pruner,
-            )
-            for target in targets
-        ]
-        run = Run(
-            folder=folder,
+    opened.callback(journal.close)
+    run_id = folder.run_id()
+    records = {"run": run_id, **recorded_options(options)}
+    folder.write_environment(identity, {**facts, **records})
+    storage = share(journal, identity, run_id) if share else journal
+    searches = [
+        TargetSearch(
+            target=target,
             table=table,
             proxy=proxy,
-            searches=searches,
-            facts=facts,
-            console=console,
+            storage=storage,
+            make_sampler=_sampler_maker(options, run_id),
+            sampler_name=choice("sampler"),
+            pruner=pruner,
+            workers=workers,
         )
-        run.execute()
-    finally:
-        journal.close()
+        for target in targets
+    ]
+    run = Run(
+        folder=folder,
+        table=table,
+        proxy=proxy,
+        workers=workers,
+        searches=searches,
+        facts=facts,
+        console=console,
+    )
+    run.execute()
+
+
+def _sharing(
+    options: SearchSettings, console: Console, opened: ExitStack
+) -> Callable[[Journal, dict[str, Any], str], Storage]:
+    """Connect to the storage at once, and return what shares a run's studies there."""
+    from nas.search.connection import connect  # with sqlalchemy, which takes a while
+    from nas.search.shared import SharedStudies
+
+    connection = connect(str(options.storage))
+    opened.callback(connection.close)
+
+    def share(journal: Journal, identity: dict[str, Any], run_id: str) -> Storage:
+        return SharedStudies(
+            connection,
+            journal,
+            name=identity["study"],
+            identity=shared_identity(identity),
+            run=run_id,
+            wait_s=options.storage_wait_s,
+            say=lambda text: console.print(escape(text), style="yellow", soft_wrap=True),
+        )
+
+    return share
+
+
+def _workers(options: SearchSettings, proxy: Proxy, data: Any, console: Console) -> Workers:
+    return ChosenWorkers.of(options.workers, options.data, data, console).judges(
+        options.proxy,
+        f"proxy {choice('proxy')}",
+        proxy,
+        trains=isinstance(proxy, Trainer),
+        learns=isinstance(proxy, Learner),
+    )
 
 
 def _pruner(options: SearchSettings, proxy: Proxy, targets: list[Target]) -> BasePruner | None:
@@ -142,154 +186,19 @@ def _without(node: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name not in keys}
 
 
-def _check(options: SearchSettings) -> None:
-    if options.n_trials is not None and not 1 <= options.n_trials <= 10**6:
-        raise NasError(f"n_trials must be from 1 to 1000000, but is {options.n_trials}.")
-    if not 0 <= options.seed < 2**31:
-        raise NasError(f"seed must be from 0 to 2147483647, but is {options.seed}.")
-    for key in ("name", "table"):
-        short_text(options.hardware.get(key), f"hardware.{key}")
-    for group in ("proxy", "sampler"):
-        own = getattr(options, group).get("n_trials")
-        if own is not None or group == "sampler":
-            integer(own, f"{group}.n_trials")
-    if not options.targets:
-        raise NasError("targets must name large, small or both, but is empty.")
-
-
-def _table_name(options: SearchSettings) -> str:
-    return options.table or str(options.hardware["table"])
-
-
-def _table(options: SearchSettings) -> LatencyTable:
-    name = _table_name(options)
-    if options.table is None and name not in names("latency_tables", ".csv"):
-        raise NasError(
-            f"hardware {options.hardware['name']} has no latency_tables/{name}.csv yet. Write it: "
-            f"python -m nas.latency +hardware={options.hardware['name']}"
-        )
-    return LatencyTable.load(name)
-
-
-def _targets(options: SearchSettings, table: LatencyTable, console: Console) -> list[Target]:
-    found = [
-        _target(options, table, console, name, own) for name, own in _named_targets(options).items()
-    ]
-    targets = [one for one in found if isinstance(one, Target)]
-    if not targets:
-        raise NasError(" ".join(one for one in found if isinstance(one, str)))
-    for one in found:
-        if isinstance(one, str):
-            console.print(f"[yellow]left out:[/] {escape(one)}")
-    return targets
-
-
-def _named_targets(options: SearchSettings) -> dict[str, TargetSettings]:
-    if options.space is not None:
-        return {Path(options.space).stem: TargetSettings(space=options.space)}
-    own = {"large": options.large, "small": options.small}
-    for name in options.targets:
-        if name not in list(own):  # it may be a list, which has no hash
-            raise unknown("target", name, own)
-    return {name: own[name] for name in options.targets}
-
-
-def _target(
-    options: SearchSettings,
-    table: LatencyTable,
-    console: Console,
-    name: str,
-    own: TargetSettings,
-) -> Target | str:
-    """Return the target, or what is wrong with its ms."""
-    space = SearchSpace.load(own.space)
-    low, high = table.bounds_ms(space)
-    target_ms = _target_ms(options, table, space)
-    console.print(
-        f"[bold]{escape(name)}[/]: {space.size:.3g} networks ({escape(space.name)}), "
-        f"{len(space.layers())} layers, all in table {escape(table.name)}; "
-        f"{low:.2f} to {high:.2f} ms, target {target_ms:.2f} ms",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if not low <= target_ms <= high:
-        return (
-            f"target_ms must be from {low:.3f} to {high:.3f} for {space.name} on {table.name}, "
-            f"but is {target_ms:g}."
-        )
-    objective = dict(options.objective)
-    if objective.get("exponent", 0) is None:
-        objective["exponent"] = own.exponent
-    return Target(
-        name=name,
-        space=space,
-        target_ms=target_ms,
-        objective=make(objective, f"objective {choice('objective')}", "directions"),
-        n_trials=options.n_trials or options.proxy.get("n_trials") or options.sampler["n_trials"],
-        risk=_risk(options),
-    )
-
-
-def _risk(options: SearchSettings) -> float:
-    risk = options.proxy.get("risk", 0)
-    if isinstance(risk, bool) or not isinstance(risk, (int, float)) or not 0 <= risk <= 10:
-        raise NasError(f"proxy.risk must be from 0 to 10 standard deviations, but is {risk}.")
-    return float(risk)
-
-
-def _target_ms(options: SearchSettings, table: LatencyTable, space: SearchSpace) -> float:
-    if options.target_ms is not None:
-        return options.target_ms
-    if space.reference is None:
-        low, high = table.bounds_ms(space)
-        raise NasError(
-            f"{space.name} names no reference network, so target_ms= must be given, from "
-            f"{low:.3f} to {high:.3f} ms on {table.name}. Try target_ms={(low + high) / 2:.3g}"
-        )
-    return table.predict_ms(Arch.load(space.reference))
-
-
-def _sampler_maker(options: SearchSettings) -> Callable[[int], BaseSampler]:
+def _sampler_maker(options: SearchSettings, run_id: str) -> Callable[[int], BaseSampler]:
     node = _without(options.sampler, "n_trials")
     name = f"sampler {choice('sampler')}"
 
     def make_sampler(n_stored: int) -> BaseSampler:
-        sampler: BaseSampler = make({**node, "seed": options.seed + n_stored}, name, "before_trial")
+        seed = options.seed + n_stored
+        if options.storage:  # commands that share a study start alike, and must not draw alike
+            text = f"{seed} {run_id}"
+            seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) // 2
+        sampler: BaseSampler = make({**node, "seed": seed}, name, "before_trial")
         return sampler
 
     return make_sampler
-
-
-def _identity(options: SearchSettings, targets: list[Target]) -> dict[str, Any]:
-    """Return what two runs must share for one to continue the other."""
-    spaces = {name: own.space for name, own in _named_targets(options).items()}
-    return {
-        "hardware": options.hardware["name"],
-        "table": _table_name(options),
-        "table_hash": file_hash(find("latency_tables", _table_name(options), ".csv")),
-        "space_hashes": {
-            name: file_hash(find("search_spaces", space, ".yaml")) for name, space in spaces.items()
-        },
-        "targets_ms": {target.name: target.target_ms for target in targets},
-        "proxy": options.proxy,
-        "objective": options.objective,
-        "sampler": options.sampler,
-        "pruner": options.pruner,
-        "seed": options.seed,
-    }
-
-
-def _facts(options: SearchSettings, table: LatencyTable) -> dict[str, str]:
-    kept = ("device", "cpu", "runtime", "threads", "dtype", "source", "error")
-    return {
-        "hardware": str(options.hardware["name"]),
-        "table": table.name,
-        **{f"table {key}": table.header[key] for key in kept if key in table.header},
-        **{group: choice(group) for group in ("proxy", "sampler", "objective")},
-        **({"data": choice("data")} if options.data else {}),
-        "seed": str(options.seed),
-        "date": time.strftime("%Y-%m-%d %H:%M"),
-    }
 
 
 if __name__ == "__main__":

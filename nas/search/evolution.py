@@ -63,7 +63,8 @@ class RegularizedEvolution(BaseSampler):
         self._extra_mutations = extra_mutations
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed)
-        self._population: deque[_Member] | None = None
+        self._population: deque[_Member] = deque(maxlen=population_size)
+        self._n_known = 0
         self._space: dict[str, BaseDistribution] = {}
 
     def reseed_rng(self) -> None:
@@ -72,12 +73,12 @@ class RegularizedEvolution(BaseSampler):
         self._random.reseed_rng()
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Take over the trials of a study that is continued."""
-        if self._population is not None:
-            return
-        self._population = deque(maxlen=self._population_size)
-        for old in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            self._add(study, old, old.values)
+        """Take over the trials that were not asked of it: those before it, and other commands'."""
+        if trial.number > self._n_known:
+            for old in study.get_trials(deepcopy=False)[self._n_known : trial.number]:
+                if old.state == TrialState.COMPLETE:
+                    self._add(study, old, old.values)
+        self._n_known = max(self._n_known, trial.number + 1)
 
     def after_trial(
         self,
@@ -94,14 +95,14 @@ class RegularizedEvolution(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Return the choices of the past trials, once the population is full."""
-        is_full = len(self._population or ()) >= self._population_size
+        is_full = len(self._population) >= self._population_size
         return self._space if is_full else {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return a mutated copy of the fittest network of a random sample."""
-        if not search_space or not self._population:
+        if not search_space:
             return {}
         drawn = self._rng.choice(len(self._population), self._tournament_size, replace=False)
         sample = [self._population[i] for i in drawn]
@@ -116,7 +117,7 @@ class RegularizedEvolution(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _add(self, study: Study, trial: FrozenTrial, values: Sequence[float] | None) -> None:
-        if self._population is None or not values:
+        if not values:
             return
         excess = sum(max(0.0, value) for value in trial.constraints.values())
         signed = (

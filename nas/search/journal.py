@@ -11,10 +11,11 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 from nas.errors import NasError, shown
 from nas.objective import Direction
+from nas.search.storage import FINISHED
 
 try:
     import fcntl
@@ -22,23 +23,33 @@ except ImportError:  # Windows, where two searches in one folder are not noticed
     fcntl = None  # type: ignore[assignment]
 
 
-class _Lines(BaseJournalBackend):
-    """The file: one JSON record a line, appended and flushed; held by one process at a time.
+class _Written(BaseJournalBackend):
+    """What is in the file: one JSON record a line; a last one that is being written is left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        with self._path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                if number >= log_number_from and line.endswith("\n"):
+                    yield _record(line, f"{self._path}, line {number + 1}")
+
+    def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
+        raise NotImplementedError
+
+
+class _Lines(_Written):
+    """The file, appended to and flushed; held by one process at a time.
 
     A record is with the system once `append_logs` returns, so that a killed process loses none;
     only a loss of power may.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         self._file = _open_alone(path)
         self.last: dict[str, Any] = {}
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        with self._path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
-                if number >= log_number_from:
-                    yield _record(line, f"{self._path}, line {number + 1}")
 
     def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
         try:
@@ -93,21 +104,46 @@ def _record(line: str, where: str) -> dict[str, Any]:
     return record
 
 
+def read_trials(path: Path, study: str) -> list[FrozenTrial]:
+    """Return the finished trials of a study, also while a search is adding to them.
+
+    Raises:
+        NasError: there is no such file or study, or a record is broken.
+    """
+    try:
+        opened = optuna.load_study(storage=_replayed(_Written(path), path), study_name=study)
+        return opened.get_trials(deepcopy=False, states=FINISHED)
+    except (NasError, OSError):
+        raise
+    except KeyError as error:
+        raise NasError(f"{path} has no study {shown(study)}. Check the run folder.") from error
+    except Exception as error:  # as it is replayed
+        raise _unreplayable(path, error) from error
+
+
+def _replayed(lines: BaseJournalBackend, path: Path) -> JournalStorage:
+    try:
+        return JournalStorage(lines)
+    except (NasError, OSError):
+        raise
+    except Exception as error:  # Optuna's replay trusts every field of every record
+        raise _unreplayable(path, error) from error
+
+
 class Journal:
     """Appends finished trials whole: one short write a trial."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._lines = _Lines(path)
         try:
-            self._storage = JournalStorage(self._lines)
-        except Exception as error:  # Optuna's replay trusts every field of every record
+            self._storage = _replayed(self._lines, path)
+        except (NasError, OSError):
             self._lines.close()
-            if isinstance(error, NasError):
-                raise
-            raise _unreplayable(path, error) from error
-        self._path = path
+            raise
         self._studies: dict[str, Study] = {}
         self._templates: dict[str, dict[str, Any]] = {}
+        self._n_trials: dict[str, int] = {}
 
     def trials(self, study: str, directions: Sequence[Direction]) -> list[FrozenTrial]:
         """Return the finished trials of a study, which is made when it does not exist yet.
@@ -123,24 +159,24 @@ class Journal:
                 load_if_exists=True,
             )
             kept = [direction.name.lower() for direction in opened.directions]
-            states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-            found = opened.get_trials(deepcopy=False, states=states)
-        except NasError:
+            found = opened.get_trials(deepcopy=False, states=FINISHED)
+        except (NasError, OSError):
             raise
         except Exception as error:  # as it is replayed
-            raise _unreplayable(self._path, error) from error
+            raise _unreplayable(self.path, error) from error
         if kept != list(directions):
             raise NasError(
                 f"study {study} of this run folder is to {', '.join(kept)}, not to "
                 f"{', '.join(directions)}. Choose another hydra.run.dir=."
             )
         self._studies[study] = opened
+        self._n_trials[study] = len(found)
         return found
 
     def add(
         self, study: str, trial: FrozenTrial, user_attrs: Mapping[str, Any], started: datetime
-    ) -> None:
-        """Append a trial that has ended in memory.
+    ) -> int:
+        """Append a trial that has ended in memory, and return its number.
 
         Optuna writes the first of a session; the others are its record with their own figures, as
         most of Optuna's time goes into writing the same distributions again.
@@ -158,7 +194,7 @@ class Journal:
             )
             self._studies[study].add_trial(whole)
             self._templates[study] = self._lines.last
-            return
+            return self._counted(study)
         is_single = values is not None and len(values) == 1
         record = self._templates[study] | {
             "datetime_start": _timestamp(started),
@@ -175,10 +211,19 @@ class Journal:
             "intermediate_values": trial.intermediate_values,
         }
         self._lines.append_logs([record])
+        return self._counted(study)
+
+    def news(self, study: str) -> list[FrozenTrial]:
+        """Return nothing: the file is this process's alone."""
+        return []
 
     def close(self) -> None:
         """Close the file and let another process have it."""
         self._lines.close()
+
+    def _counted(self, study: str) -> int:
+        self._n_trials[study] += 1
+        return self._n_trials[study] - 1
 
 
 def _unreplayable(path: Path, error: Exception) -> NasError:

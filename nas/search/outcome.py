@@ -10,6 +10,7 @@ from rich.table import Table
 from nas.arch import Arch
 from nas.baselines import published_top1
 from nas.candidate import Candidate
+from nas.errors import NetworkError
 from nas.latency.table import LatencyTable
 from nas.report.page import StudyReport, render_report
 from nas.results import RunFolder
@@ -36,7 +37,11 @@ def compare(archs: Sequence[Arch], table: LatencyTable, proxy: Proxy, on_step: O
         if table.missing(arch):
             left_out.setdefault("not in the table", []).append(arch.name)
             continue
-        top1, std = (float(figures[0]) for figures in proxy.predict([arch]))
+        try:
+            top1, std = (float(figures[0]) for figures in proxy.predict([arch]))
+        except NetworkError as error:
+            left_out.setdefault(str(error), []).append(arch.name)
+            continue
         if not isfinite(top1):
             left_out.setdefault("not for the proxy to judge", []).append(arch.name)
             continue

@@ -79,7 +79,8 @@ class Evaluation:
     """The figures of one network: ms from the table, top-1 and its spread from the proxy.
 
     `state` is pruned for a network whose training was stopped early: its top-1 is that of the last
-    epoch, and not to be compared with others. It is failed for one that cannot be trained.
+    epoch, and not to be compared with others. It is failed for one that could not be judged, for
+    a `reason`.
     """
 
     key: str
@@ -87,6 +88,7 @@ class Evaluation:
     top1: float
     top1_std: float
     state: str = "complete"
+    reason: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -129,6 +131,7 @@ class Finished:
             "is_new": int(self.is_new),
             "seconds": f"{self.seconds:.6f}",
             "choices": json.dumps(self.choices, separators=(",", ":")),
+            "reason": one.reason,
         }
 
     def attributes(self) -> dict[str, Any]:
@@ -141,6 +144,7 @@ class Finished:
             "top1_std": one.top1_std,
             "is_new": self.is_new,
             "seconds": self.seconds,
+            **({"reason": one.reason} if one.reason else {}),
         }
 
     @classmethod
@@ -158,6 +162,7 @@ class Finished:
                 top1=float(found["top1"]),
                 top1_std=float(found["top1_std"]),
                 state=next(name for name, state in STATES.items() if state == trial.state),
+                reason=str(found.get("reason", "")),
             )
             is_new, seconds = bool(found["is_new"]), float(found["seconds"])
             values = tuple(trial.values) if evaluation.is_whole else ()

@@ -17,6 +17,8 @@ from nas.search.outcome import Compared, compare, comparison_table, write_files
 from nas.search.records import Learner, Proxy, Trainer
 from nas.search.study import TargetSearch
 from nas.showing_steps import showing_steps
+from nas.workers.contract import Workers
+from nas.workers.jobs import JudgedByWorkers
 
 COLUMNS = (
     TextColumn("{task.description}"),
@@ -30,11 +32,12 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The searches of one command, on one table and with one proxy."""
+    """The searches of one command, on one table and with one proxy; `workers` ask it."""
 
     folder: RunFolder
     table: LatencyTable
     proxy: Proxy
+    workers: Workers
     searches: Sequence[TargetSearch]
     facts: Mapping[str, str]
     console: Console
@@ -63,7 +66,7 @@ class Run:
             references = {search.target.space.reference for search in self.searches}
             archs = [arch for arch in archs if arch.name in references]
         with showing_steps(self.console) as on_step:
-            return compare(archs, self.table, self.proxy, on_step)
+            return compare(archs, self.table, JudgedByWorkers(workers=self.workers), on_step)
 
     def _search(self, compared: Compared) -> None:
         finished = [
@@ -98,7 +101,7 @@ class Run:
                     winner = search.winner
                     arch = search.named_arch(winner, target.name)
                     arch.save(self.folder.winner_file(target.name))
-                progress.update(task, advance=1, best=_best(search))
+                progress.update(task, completed=len(search.finished), best=_best(search))
 
     def _conclude(self, compared: Compared, seconds: Mapping[str, float]) -> None:
         searches = [search for search in self.searches if search.whole]
@@ -107,7 +110,8 @@ class Run:
         rows = write_files(self.folder, searches, compared.candidates, self.facts, seconds)
         self.console.print(comparison_table(rows))
         for reason, names in compared.left_out.items():
-            self.console.print(f"{reason}, so not compared: {escape(', '.join(names))}")
+            listed = escape(", ".join(names))
+            self.console.print(f"{escape(reason)}, so not compared: {listed}")
         for search in searches:
             winner = search.winner
             if winner is None:

@@ -15,7 +15,7 @@ from nas.ablation import chosen_arch
 from nas.adapt.settings import AdaptSettings
 from nas.arch import Arch
 from nas.cost import count_macs, count_params, peak_memory_bytes
-from nas.search.__main__ import SearchSettings, _check
+from nas.search.options import SearchSettings, check
 from nas.space import SearchSpace
 from nas.text import read_yaml
 from nas.train.settings import TrainSettings
@@ -96,7 +96,7 @@ def read_words(path: Path) -> None:
     if isinstance(options, SearchSettings):
         if options.hardware is None:
             return
-        _check(options)
+        check(options)
         if options.space is not None:
             SearchSpace.load(options.space)
     elif isinstance(options, TrainSettings):

@@ -5,22 +5,27 @@ from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from optuna.samplers import RandomSampler
 from readers import Reader
 
 from nas.adapt.trajectory import Step, Trajectory, Tried
 from nas.adapt.trajectory import csv_of as steps_csv
 from nas.arch import Arch
+from nas.commands import settings
 from nas.cost import count_macs
 from nas.latency.table import LatencyTable, Row
 from nas.objective import Constraint, Pareto, Reward
 from nas.results import RunFolder
-from nas.search.journal import Journal
+from nas.search.journal import Journal, read_trials
+from nas.search.options import SearchSettings
 from nas.search.records import Target
+from nas.search.replay import RunRecord, differences, with_recorded_choices
 from nas.search.study import TargetSearch
 from nas.space import SearchSpace
 from nas.train.comparison import csv_of, rows_of, table_of
@@ -36,6 +41,19 @@ TABLE = LatencyTable(
 )
 OBJECTIVES = (Reward(exponent=-0.07), Pareto(), Constraint())
 IDENTITY = {"network": "mobilenet", "share": 0.01, "recipe": {"epochs": 3, "flip": True}, "seed": 0}
+OPTIONS: dict[str, Any] = {
+    "hardware": {"name": "pixel_cpu", "table": "pixel_cpu"},
+    "objective": {"_target_": "nas.objective.Reward", "exponent": None},
+    "proxy": {"_target_": "nas.proxies.surrogate.Surrogate.load", "risk": 0.25},
+    "sampler": {"_target_": "optuna.samplers.RandomSampler", "n_trials": 10},
+    "pruner": {"_target_": "optuna.pruners.NopPruner"},
+    "workers": {"_target_": "nas.workers.local.LocalWorkers"},
+    "large": {"space": "mobilenet_v3_large", "exponent": -0.07},
+    "small": {"space": "mobilenet_v3_small", "exponent": -0.15},
+    "targets": ["large"],
+    "storage": None,
+    "seed": 0,
+}
 NAME = TrainingName(key="0" * 16, recipe="1" * 16, data="2" * 16, seed=0)
 
 
@@ -56,7 +74,7 @@ def search(journal: Journal, n_trials: int, objective: int) -> TargetSearch:
         target=target,
         table=TABLE,
         proxy=Flat(),
-        journal=journal,
+        storage=journal,
         make_sampler=lambda n: RandomSampler(seed=n),
         sampler_name="random",
     )
@@ -80,6 +98,19 @@ def identities() -> Sequence[bytes]:
     about = {"python": "3.13", "command": ["nas"], "packages": {"torch": "2.9"}}
     both = {**about, "search": IDENTITY, "training": IDENTITY}
     return [json.dumps(both, indent=2).encode() + b"\n"]
+
+
+def records() -> Sequence[bytes]:
+    """Return the environment of a search that can be repeated."""
+    content = {
+        "python": "3.13",
+        "packages": {"torch": "2.9"},
+        "search": IDENTITY,
+        "choices": {"hardware": "pixel_cpu", "proxy": "surrogate"},
+        "options": OPTIONS,
+        "earlier": [{"python": "3.12"}],
+    }
+    return [json.dumps(content, indent=2).encode() + b"\n"]
 
 
 def results() -> Sequence[bytes]:
@@ -120,6 +151,7 @@ def metrics() -> Sequence[bytes]:
 
 def read_journal(path: Path) -> None:
     """Go on from a journal with an objective of ours, and look for the best."""
+    read_trials(path, "tiny")
     objective = 1 if b'"directions":[2,1]' in path.read_bytes() else 0
     journal = Journal(path)
     try:
@@ -135,6 +167,17 @@ def read_journal(path: Path) -> None:
 def read_search(path: Path) -> None:
     """Ask whether a run folder is of the same search."""
     RunFolder(path.parent).check_same_search(IDENTITY)
+
+
+def read_record(path: Path) -> None:
+    """Repeat a trial of a run with the options of a command line over the recorded ones."""
+    with_recorded_choices([f"replay={path.parent}"])
+    record = RunRecord.read(path.parent)
+    assert all(word.partition("=")[2].isprintable() for word in record.words())
+    options = record.over(OPTIONS)
+    assert options["proxy"]["_target_"] == OPTIONS["proxy"]["_target_"]
+    settings(OmegaConf.create(options), SearchSettings)
+    differences(record, IDENTITY, {"python": "3.13", "packages": {"torch": "2.8"}})
 
 
 def read_training(path: Path) -> None:
@@ -179,6 +222,13 @@ RUN_READERS = (
         form="json",
         examples=identities,
         read=read_search,
+    ),
+    Reader(
+        name="run record",
+        file="environment.json",
+        form="json",
+        examples=records,
+        read=read_record,
     ),
     Reader(
         name="training identity",

@@ -65,7 +65,7 @@ def test_a_journal_that_no_study_can_take_is_worded(tmp_path: Path) -> None:
     content = kept(reader.examples)[0]
     nested = b'"system_attrs":{"x":' + b"[" * 480 + b"]" * 480 + b"}"
     assert content.count(b'"system_attrs":{}') > 1
-    with pytest.raises(NasError, match="the journal's trials are not those of tiny"):
+    with pytest.raises(NasError, match="the stored trials are not those of tiny"):
         reader.try_on(content.replace(b'"system_attrs":{}', nested), tmp_path)
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.arch import Arch
-from nas.errors import NasError
+from nas.errors import NasError, NetworkError
 from nas.latency.table import LatencyTable
 from nas.proxies.guided.regression import LEAST_LABELS, GuidedRegression
 from nas.space import SearchSpace
-from nas.training.conditions import TrainingError
+from nas.workers.trainings import TrainedAhead
 
 if TYPE_CHECKING:
     from nas.search.records import Proxy, Target
@@ -45,12 +45,18 @@ class Lesson:
         return set(self.archs)
 
     def train(self, archs: Iterable[Arch]) -> None:
-        """Train networks one after the other."""
+        """Train networks: one after the other, or ahead where the trainer has workers."""
+        archs = list(archs)
+        if isinstance(self.trainer, TrainedAhead):
+            before, repeats = self.n_spent, self.trainer.repeats
+            self.trainer.train_ahead(
+                archs, on_done=lambda n: self.on_trained(before + n // repeats)
+            )
         for arch in archs:
             self.archs[arch.key()] = arch
             try:
                 means, stds = self.trainer.predict([arch])
-            except TrainingError as error:
+            except NetworkError as error:
                 self.failure = str(error)
             else:
                 self.top1[arch.key()] = float(means[0])

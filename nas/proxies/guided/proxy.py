@@ -1,6 +1,8 @@
 """Train a few networks, those that teach most, and predict all others from them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,8 @@ from nas.steps import OnStep
 from nas.text import integer
 from nas.training.recipe import Recipe
 from nas.training.required import recipe_of, required_data
+from nas.workers.contract import Workers
+from nas.workers.trainings import ahead
 
 if TYPE_CHECKING:
     from nas.search.records import Proxy, Target
@@ -82,6 +86,8 @@ class Guided:
             "threads": threads,
         }
         self._trainer = trainer
+        self.start_workers: Callable[[], Workers] | None = None
+        """Who trains in place of this process; see `trainer_node`."""
         self._taught: dict[str, GuidedRegression] = {}
         self._resolutions: set[int] = set()
 
@@ -94,6 +100,29 @@ class Guided:
             NasError: no data are chosen, the table lacks a layer, or nearly no training succeeds.
         """
         trainer = self._trainer or self._short_train()
+        if self.start_workers is None:
+            self._learn_with(trainer, targets, table, on_step)
+            return
+        with closing(self.start_workers()) as workers:
+            self._learn_with(ahead(trainer, workers), targets, table, on_step)
+
+    def trainer_node(self) -> dict[str, Any]:
+        """Return the config node of what trains, for workers to make it."""
+        return {
+            "_target_": "nas.proxies.short_train.ShortTrain",
+            "data": None,
+            "recipe": asdict(self._recipe),
+            **self._training,
+            "folder": str(self._training["folder"]),
+        }
+
+    def _learn_with(
+        self,
+        trainer: "Proxy",
+        targets: Sequence["Target"],
+        table: LatencyTable,
+        on_step: OnStep,
+    ) -> None:
         by_space: dict[SearchSpace, list[Target]] = {}
         for target in targets:
             by_space.setdefault(target.space, []).append(target)

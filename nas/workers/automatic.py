@@ -1,0 +1,39 @@
+"""The default: all cores for work that takes seconds, this process for what answers at once."""
+
+import sys
+
+from nas.text import integer
+from nas.workers.contract import Task, Workers
+from nas.workers.cores import n_cores
+from nas.workers.local import Local
+from nas.workers.processes import MAX_PROCESSES, Processes
+
+
+class Automatic:
+    """Chooses processes where a task is dear and several cores are there, else this process.
+
+    Args:
+        n, timeout_s, memory_mib: see `Processes`.
+
+    Raises:
+        NasError: an option out of its bounds.
+    """
+
+    def __init__(
+        self,
+        *,
+        n: int | None = None,
+        timeout_s: float | None = None,
+        memory_mib: int | None = None,
+    ) -> None:
+        self.n = n_cores() if n is None else integer(n, "workers.n", 1, MAX_PROCESSES)
+        # A limit can only be kept for another process.
+        self._is_limited = timeout_s is not None or memory_mib is not None
+        self._processes = Processes(n=self.n, timeout_s=timeout_s, memory_mib=memory_mib)
+
+    def start(self, task: Task) -> Workers:
+        """Return the workers that fit the task."""
+        is_side_by_side = task.is_dear and self.n > 1 and sys.platform != "win32"
+        if self._is_limited or is_side_by_side:
+            return self._processes.start(task)
+        return Local().start(task)
