@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from nas.errors import NasError, unknown
 from nas.paths import SHIPPED
-from nas.text import read_yaml
+from nas.text import printable, read_yaml
 
 CONF = SHIPPED / "conf"
 EXIT_USER_ERROR = 2
@@ -190,7 +190,9 @@ def _errors_from_hydra() -> Iterator[None]:
 def _say(kind: str, text: str) -> None:
     shown = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]} ... {text[-300:]}"
     console = Console(stderr=True, soft_wrap=True, emoji=False, highlight=False)
-    console.print(f"[bold red]{kind}:[/] {escape(shown)}")
+    # A name from a file, or what a device says, must not command the terminal.
+    lines = [printable(line, MAX_SHOWN) for line in shown.split("\n")]
+    console.print(f"[bold red]{kind}:[/] {escape(chr(10).join(lines))}")
 
 
 def _explain(error: Exception, config_name: str) -> str:

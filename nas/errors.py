@@ -16,7 +16,7 @@ def shown(value: object) -> str:
     """Return what a message quotes of a value: its repr, cut after 80 characters."""
     try:
         text = repr(value)
-    except ValueError:  # Python does not write integers of more than 4,300 digits.
+    except (ValueError, RecursionError):  # Python writes no integers of more than 4,300 digits.
         return f"a {type(value).__name__} too long to show"
     return text if len(text) <= 80 else f"{text[:77]}..."
 

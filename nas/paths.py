@@ -1,8 +1,9 @@
 """Where the shipped and the user's own text files lie."""
 
+import re
 from pathlib import Path
 
-from nas.errors import NasError, unknown
+from nas.errors import NasError, shown, unknown
 
 PACKAGE = Path(__file__).parent
 # A wheel carries the text folders inside the package; a checkout keeps them beside it.
@@ -48,8 +49,32 @@ def find(kind: str, name: str | Path, suffix: str) -> Path:
     raise unknown(f"name in {kind}/", name, names(kind, suffix))
 
 
+def stem_of(name: str) -> str:
+    """Return a file name without ending for a name from a file, which may be any text."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:100] or "network"
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path in `folder` that a name which was read from a file means.
+
+    Raises:
+        NasError: it leads out of the folder.
+    """
+    try:
+        path = folder / name
+        is_inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, a NUL
+        is_inside = False
+    if not is_inside:
+        raise NasError(
+            f"a file must be named by a path within {folder}, but one is named {shown(name)}. "
+            "Put it there."
+        )
+    return path
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that is too long
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
         return False

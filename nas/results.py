@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from glob import escape
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -136,7 +137,7 @@ class RunFolder:
     def save_front(self, study: str, front: Sequence[Arch]) -> None:
         """Write the networks of a study's Pareto front by rising ms, and drop an older front."""
         folder = self.winners / "pareto"
-        for old in folder.glob(f"{study}_*.yaml"):
+        for old in folder.glob(f"{escape(study)}_*.yaml"):
             old.unlink()
         for number, arch in enumerate(front, start=1):
             arch.save(folder / f"{study}_{number:03d}.yaml")

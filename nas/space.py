@@ -15,6 +15,7 @@ from nas.errors import NasError, shown, unknown
 from nas.paths import find
 from nas.scaling import SCALINGS
 from nas.sections import SQUEEZES, Section, read_section
+from nas.space_bounds import check_places, check_work
 from nas.text import check_keys, integer, read_yaml, short_text
 
 KEYS = ("version", "name", "resolution", "num_classes", "stem", "stages", "head")
@@ -161,13 +162,16 @@ class SearchSpace:
         if content["version"] != 1:
             raise NasError(f"{where} must have version 1, but has {shown(content['version'])}.")
         resolution = integer(content["resolution"], f"resolution of {where}", 8, 2048)
+        in_channels = integer(
+            content.get("in_channels", 3), f"in_channels of {where}", 1, MAX_CHANNELS
+        )
+        sections = _read_sections(content, where)
+        check_work(sections, in_channels, resolution, where)
         return cls(
             name=short_text(content["name"], f"name of {where}"),
             resolution=resolution,
-            in_channels=integer(
-                content.get("in_channels", 3), f"in_channels of {where}", 1, MAX_CHANNELS
-            ),
-            sections=_read_sections(content, where),
+            in_channels=in_channels,
+            sections=sections,
             scaling=_scaling(content, where),
             reference=_reference(content, where),
         )
@@ -182,7 +186,15 @@ def _scaling(content: Mapping[str, Any], where: str) -> str:
 
 def _reference(content: Mapping[str, Any], where: str) -> str | None:
     reference = content.get("reference")
-    return None if reference is None else short_text(reference, f"reference of {where}")
+    if reference is None:
+        return None
+    name = short_text(reference, f"reference of {where}")
+    if len(Path(name).parts) != 1 or Path(name).suffix == ".yaml" or name == "..":
+        raise NasError(
+            f"reference of {where} must be the name of a network in search_spaces/baselines, but "
+            f"is {shown(name)}. Give the name alone."
+        )
+    return name
 
 
 def _read_sections(content: Mapping[str, Any], where: str) -> tuple[Section, ...]:
@@ -221,6 +233,7 @@ class _Automaton:
         self._sections = sections
         self._steps: dict[tuple[int, State], list[list[_Step]]] = {}
         self._following: dict[frozenset[_Item], list[frozenset[_Item]]] = {}
+        self._n_places = 0
 
     def is_end(self, items: frozenset[_Item]) -> bool:
         """Tell whether a network may end here."""
@@ -233,6 +246,8 @@ class _Automaton:
             for number, state, node in items:
                 for layer, target in self._steps_of(number, state)[node]:
                     targets.setdefault(layer, set()).add(target)
+            self._n_places += sum(map(len, targets.values()))
+            check_places(self._n_places)
             self._following[items] = [frozenset(places) for places in targets.values()]
         return self._following[items]
 

@@ -1,5 +1,7 @@
 """Read the project's text files with bounds, so that a broken one is named and never costs more."""
 
+import csv
+import io
 import json
 import os
 from collections import Counter
@@ -15,10 +17,16 @@ from nas.errors import NasError, shown, unknown
 
 MAX_BYTES = 16 * 2**20
 MAX_YAML_BYTES = 256 * 2**10
+MAX_DEPTH = 50
+MAX_COLUMNS = 1000
+MAX_NUMBER = 1e15
+"""No figure of ours is greater, and sums of what is smaller stay finite."""
 
 
 class _StrictLoader(yaml.SafeLoader):
     """A safe loader that refuses a key written twice, anchors, aliases, tags and merge keys."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -26,7 +34,12 @@ class _StrictLoader(yaml.SafeLoader):
             raise NasError("YAML anchors (&name, *name) are not read. Write the value out.")
         if getattr(event, "tag", None) is not None:
             raise NasError("YAML tags (!name) are not read. Write the plain value.")
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise NasError(f"it is nested more than {MAX_DEPTH} deep. Write it flatter.")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -56,6 +69,25 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         raise NasError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
     except UnicodeDecodeError as error:
         raise NasError(f"{path} must be UTF-8 text, but byte {error.start} is not.") from error
+
+
+def read_columns(path: Path) -> str:
+    """Return the text of a CSV file whose header has at most 1,000 columns, none twice.
+
+    Raises:
+        NasError: the file is unreadable, or its header is another.
+    """
+    text = read_text(path)
+    try:
+        header = next(csv.reader(io.StringIO(text)), [])
+    except csv.Error as error:
+        raise NasError(f"{path} is not readable CSV: {error}. Correct the file.") from error
+    if len(header) > MAX_COLUMNS:
+        raise NasError(f"{path} must have at most {MAX_COLUMNS} columns, but has {len(header):,}.")
+    for name, count in Counter(header).items():
+        if count > 1:
+            raise NasError(f"{path} has column {shown(name)} twice. Keep one.")
+    return text
 
 
 def write_text(path: Path, text: str) -> None:
@@ -118,7 +150,15 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         NasError: the file is unreadable, or holds NaN, infinity or a repeated key.
     """
-    text = read_text(path)
+    return mapping(parse_json(read_text(path), str(path)), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Return what a text of JSON holds: finite numbers, no key twice, nested 50 deep at most.
+
+    Raises:
+        NasError: the text is something else.
+    """
     try:
         content = json.loads(
             text,
@@ -127,8 +167,14 @@ def read_json(path: Path) -> dict[str, Any]:
             object_pairs_hook=_distinct,
         )
     except (ValueError, RecursionError) as error:
-        raise NasError(f"{path} is not readable JSON: {error}. Write it again.") from error
-    return mapping(content, str(path))
+        raise NasError(f"{where} is not readable JSON: {error}. Write it again.") from error
+    level = [content] if isinstance(content, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if one)
+        level = [one for many in inner for one in many if isinstance(one, dict | list)]
+        if not level:
+            return content
+    raise NasError(f"{where} is nested more than {MAX_DEPTH} deep. Write it flatter.")
 
 
 def _finite(number: str) -> float:
@@ -175,8 +221,21 @@ def integer(value: object, where: str, least: int = 1, most: int = 10**6) -> int
     return value
 
 
+def is_number(value: object) -> bool:
+    """Tell whether a value is a number from -1e15 to 1e15; NaN, true and false are none."""
+    is_numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_numeric and -MAX_NUMBER <= value <= MAX_NUMBER  # type: ignore[operator]
+
+
 def short_text(value: object, where: str) -> str:
-    """Return `value` when it is a text of 1 to 200 characters."""
-    if not isinstance(value, str) or not 1 <= len(value) <= 200:
-        raise NasError(f"{where} must be 1 to 200 characters in quotes, but is {shown(value)}.")
+    """Return `value` when it is a text of 1 to 200 characters that a terminal shows as they are."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 200 or not value.isprintable():
+        raise NasError(
+            f"{where} must be 1 to 200 printable characters in quotes, but is {shown(value)}."
+        )
     return value
+
+
+def printable(text: str, most: int = 200) -> str:
+    """Return the first characters of a text, with `?` for what would command a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])

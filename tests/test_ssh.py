@@ -598,7 +598,7 @@ def test_a_missing_host_is_asked_for() -> None:
     [
         ({"port": 0}, "port must be an integer from 1 to 65535"),
         ({"python": "-c"}, "python must be printable and not begin with -"),
-        ({"folder": ""}, "folder must be 1 to 200 characters"),
+        ({"folder": ""}, "folder must be 1 to 200 printable characters"),
         ({"options": "ProxyJump=gate"}, "options must be a list"),
         ({"give_up_s": 0}, "give_up_s must be an integer"),
         ({"hots": "pi"}, "connection of a device ssh cannot be"),

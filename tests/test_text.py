@@ -183,9 +183,9 @@ def test_integer_keeps_what_is_in_range(value: int, least: int, most: int) -> No
             integer(value, "here", least, most)
 
 
-@pytest.mark.parametrize("value", [None, 1, "", "x" * 201, ["x"]])
+@pytest.mark.parametrize("value", [None, 1, "", "x" * 201, ["x"], "a\nb", "\x1b[2J", "\ud800"])
 def test_short_text_refuses_what_is_no_short_text(value: object) -> None:
-    with pytest.raises(NasError, match=r"^here must be 1 to 200 characters"):
+    with pytest.raises(NasError, match=r"^here must be 1 to 200 printable characters"):
         short_text(value, "here")
 
 

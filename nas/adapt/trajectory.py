@@ -3,14 +3,24 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 from nas.arch import Arch, Layer
-from nas.errors import NasError
-from nas.text import read_text, write_text
+from nas.errors import NasError, shown
+from nas.text import (
+    check_keys,
+    is_number,
+    mapping,
+    parse_json,
+    printable,
+    read_text,
+    short_text,
+    write_text,
+)
 
 VERSION = 1
 
@@ -47,7 +57,7 @@ class Trajectory:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self._path, self._identity = path, dict(identity)
-        self.steps: list[Step] = list(self._read()) if path.exists() else []
+        self.steps: list[Step] = self._read() if path.exists() else []
 
     def add(self, step: Step) -> None:
         """Append a step and write the file.
@@ -60,22 +70,24 @@ class Trajectory:
         lines = [json.dumps(one) for one in (head, *map(_fields, self.steps))]
         write_text(self._path, "\n".join(lines) + "\n")
 
-    def _read(self) -> Iterator[Step]:
+    def _read(self) -> list[Step]:
+        lines = read_text(self._path).splitlines() or [""]
         try:
-            head, *lines = map(json.loads, read_text(self._path).splitlines())
-            self._check(head)
-            yield from map(_step, lines)
-        except NasError:
-            raise
-        except (ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
+            head, *steps = (
+                mapping(parse_json(line, f"line {number}"), f"line {number}")
+                for number, line in enumerate(lines, start=1)
+            )
+            known = mapping(head.get("identity"), "identity")
+            found = [_step(fields) for fields in steps]
+        except NasError as error:
             raise NasError(
-                f"{self._path} must be the steps of an adaptation, but cannot be read: {reason}. "
+                f"{self._path} must be the steps of an adaptation, but cannot be read: {error} "
                 "Choose another hydra.run.dir=, or delete it to begin anew."
             ) from error
+        self._check(known)
+        return found
 
-    def _check(self, head: Mapping[str, Any]) -> None:
-        known = head["identity"]
+    def _check(self, known: Mapping[str, Any]) -> None:
         for name, value in self._identity.items():
             if known.get(name) != value:
                 raise NasError(
@@ -88,7 +100,7 @@ def _fields(step: Step) -> dict[str, Any]:
     return {
         "what": step.what,
         "ms": step.ms,
-        "top1": step.top1,
+        "top1": step.top1 if isfinite(step.top1) else None,
         "name": step.arch.name,
         "scaling": step.arch.scaling,
         "layers": [str(layer) for layer in step.arch.layers],
@@ -96,14 +108,31 @@ def _fields(step: Step) -> dict[str, Any]:
     }
 
 
-def _step(fields: Mapping[str, Any]) -> Step:
+def _step(fields: dict[str, Any]) -> Step:
+    check_keys(fields, "a step", ("what", "ms", "top1", "name", "scaling", "layers", "tried"))
+    for name in ("layers", "tried"):
+        if not isinstance(fields[name], list):
+            raise NasError(f"{name} of a step must be a list, but is {shown(fields[name])}.")
     arch = Arch(
-        name=fields["name"],
+        name=short_text(fields["name"], "name of a step"),
         layers=tuple(map(Layer.parse, fields["layers"])),
         scaling=fields["scaling"],
     )
-    tried = tuple(Tried(what=what, ms=ms, top1=top1) for what, ms, top1 in fields["tried"])
-    return Step(arch=arch, what=fields["what"], ms=fields["ms"], top1=fields["top1"], tried=tried)
+    what, ms, top1 = _tried([fields[name] for name in ("what", "ms", "top1")])
+    tried = tuple(
+        Tried(what=what, ms=ms, top1=top1) for what, ms, top1 in map(_tried, fields["tried"])
+    )
+    return Step(arch=arch, what=what, ms=ms, top1=top1, tried=tried)
+
+
+def _tried(one: Any) -> tuple[str, float, float]:
+    """Return what was cut and the figures after it; a network that cannot be judged has NaN."""
+    if not (isinstance(one, list) and len(one) == 3 and isinstance(one[0], str)):
+        raise NasError(f"a proposal must be a text, ms and top-1, but is {shown(one)}.")
+    what, ms, top1 = one
+    if not (is_number(ms) and (top1 is None or is_number(top1))):
+        raise NasError(f"ms and top-1 of a proposal must be numbers, but are {shown(one[1:])}.")
+    return printable(what), float(ms), nan if top1 is None else float(top1)
 
 
 def csv_of(steps: Sequence[Step]) -> str:

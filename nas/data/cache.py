@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nas.data.images import ImageData, Images
-from nas.errors import NasError
+from nas.text import parse_json
 
 FORMAT = 1
 """Raised whenever the same files come to be decoded or split differently."""
@@ -41,7 +41,7 @@ def find(key: object, folder: Path | None = None) -> ImageData | None:
     path = _place(key, folder)
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["image_data"])
+            facts = parse_json(file.metadata()["image_data"], "image_data")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         parts = {
             name: Images(pixels=tensors[f"{name}.pixels"], labels=tensors[f"{name}.labels"])
@@ -49,11 +49,14 @@ def find(key: object, folder: Path | None = None) -> ImageData | None:
             if f"{name}.pixels" in tensors
         }
         data = ImageData(
-            name=facts["name"], digest=facts["digest"], classes=tuple(facts["classes"]), **parts
+            name=str(facts["name"]),
+            digest=str(facts["digest"]),
+            classes=tuple(map(str, facts["classes"])),
+            **parts,
         )
         if data.digest != content_digest(data.classes, parts):
             return None
-    except (OSError, SafetensorError, NasError, KeyError, TypeError, ValueError):
+    except (OSError, SafetensorError, RuntimeError, LookupError, TypeError, ValueError):
         return None
     with suppress(OSError):
         os.utime(path)  # `_trim` deletes what was used least recently.

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from nas.data.split import Rows
 from nas.errors import NasError, shown, unknown
+from nas.paths import inside
 
 IMAGES = ("image", "img", "picture", "photo", "jpg", "png", "webp")
 LABELS = ("label", "fine_label", "labels", "target", "class", "cls")
@@ -39,7 +41,7 @@ def names_in(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, 
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         names = features[column]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
     is_good = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return tuple(names) if is_good else None
@@ -86,18 +88,27 @@ def numbered(
     return names or tuple(map(str, range(largest + 1))), rows
 
 
-def encoded_image(value: object, where: str) -> bytes | Path:
-    """Return an image's file, or its path: what a row of the image column holds.
+def encoded_image(value: object, where: str, *folders: Path) -> bytes | Path:
+    """Return an image's file, or its path in one of the folders: what a row of the column holds.
 
     Raises:
-        NasError: it is something else.
+        NasError: it is something else, or a path that leads out of the folder.
     """
     if isinstance(value, dict):
         content, path = value.get("bytes"), value.get("path")
-        value = content if content is not None or path is None else Path(path)
+        if content is None and isinstance(path, str):
+            return _found(path, folders)
+        value = content
     if isinstance(value, bytes | Path):
         return value
     raise NasError(
         f"{where} must be an image's file (its bytes), but is {shown(value)}. Take the row away, "
         "or choose another column: data.image_column=<column>"
     )
+
+
+def _found(path: str, folders: Sequence[Path]) -> Path:
+    for folder in folders[:-1]:
+        with suppress(NasError):
+            return inside(folder, path)
+    return inside(folders[-1], path)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array = NDArray[np.uint8]
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of what is read: of the others some start programs, as EPS does."""
+MAX_PIXELS = 2**26
+MAX_BYTES = 2**28
 CHUNK = 256
 """Images that are held encoded at once."""
 GREY = ("1", "L", "LA", "La")
@@ -136,11 +140,23 @@ def _opened(image: Encoded) -> "Image":
         opened: Image = require("PIL.Image", "data").fromarray(image)
         return opened
     if isinstance(image, Path):
-        image = image.read_bytes()
+        image = _content(image)
     if isinstance(image, bytes):
-        opened = require("PIL.Image", "data").open(io.BytesIO(image))
+        opened = require("PIL.Image", "data").open(io.BytesIO(image), formats=FORMATS)
+        width, height = opened.size
+        if width * height > MAX_PIXELS:
+            raise ValueError(f"it has {width} x {height} pixels, and may have {MAX_PIXELS:,}")
         return opened
     return image
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError("it is no file")
+    n_bytes = path.stat().st_size
+    if n_bytes > MAX_BYTES:
+        raise ValueError(f"it has {n_bytes:,} bytes, and may have {MAX_BYTES:,}")
+    return path.read_bytes()
 
 
 def _array(image: "Image") -> Array:

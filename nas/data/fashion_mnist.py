@@ -55,13 +55,15 @@ def load(
 
 def _part(folder: Path, name: str) -> ArrayPart:
     images, labels = _file(folder, f"{name}-images", 3), _file(folder, f"{name}-labels", 1)
-    pixels, numbers = read_idx(images, 3), read_idx(labels, 1).astype(np.int64)
+    pixels, numbers = read_idx(images, 3), read_idx(labels, 1)
     if len(pixels) != len(numbers):
         raise NasError(
             f"{images} holds {len(pixels):,} images, but {labels} {len(numbers):,} labels. Replace "
             "the files by ones that belong together."
         )
-    return ArrayPart(pixels=pixels, labels=numbers, where=str(images))
+    if pixels.size == 0:
+        raise NasError(f"{images} must hold images, but their shape is {pixels.shape}. Replace it.")
+    return ArrayPart(pixels=pixels, labels=numbers.astype(np.int64), where=str(images))
 
 
 def _file(folder: Path, name: str, n_dimensions: int) -> Path:

@@ -83,7 +83,7 @@ class HubPart:
     def encoded(self, rows: Rows) -> Iterator[bytes | Path]:
         """Yield the files of some images."""
         for row in rows.tolist():
-            yield encoded_image(self.images[row].as_py(), self.place(row))
+            yield encoded_image(self.images[row].as_py(), self.place(row), *_caches())
 
     def place(self, row: int) -> str:
         """Return the row of an image, from 0."""
@@ -131,6 +131,12 @@ def _source(
     files = [file["filename"] for table in tables.values() for file in table.cache_files]
     print_of = f"{image_folder.fingerprint_of(files)} {image} {label}" if files else None
     return Source(name=name, classes=classes, fingerprint=print_of, **parts)
+
+
+def _caches() -> tuple[Path, Path]:
+    """Return where `datasets` unpacks and downloads images: its tables name files there."""
+    unpacked = require("datasets.config", "data").HF_DATASETS_CACHE
+    return Path(unpacked), Path(require("huggingface_hub.constants", "data").HF_HUB_CACHE)
 
 
 @contextmanager

@@ -45,8 +45,9 @@ class ParquetPart:
                     with _reading(path):
                         column = file.read_row_group(group, columns=[self.image_column]).column(0)
                     for row in (rows[first:last]).tolist():
-                        value = column[row - start].as_py()
-                        yield encoded_image(value, f"row {row} of {path}")
+                        with _reading(path):
+                            value = column[row - start].as_py()
+                        yield encoded_image(value, f"row {row} of {path}", path.parent)
                 start = end
 
     def place(self, row: int) -> str:
@@ -66,9 +67,10 @@ def source_of(
     parts = _files(path)
     with _reading(parts["train"][0]):
         schema = require("pyarrow.parquet", "data").read_schema(parts["train"][0])
+        names, metadata = schema.names, schema.metadata
     where = str(path)
-    image = find_column(schema.names, image_column, "image", where)
-    label = find_column(schema.names, label_column, "label", where)
+    image = find_column(names, image_column, "image", where)
+    label = find_column(names, label_column, "label", where)
     columns: dict[str, list[Any]] = {}
     starts: dict[str, list[int]] = {}
     for part, files in parts.items():
@@ -76,7 +78,7 @@ def source_of(
         for file in files:
             columns[part] += _labels(file, image, label)
             starts[part].append(len(columns[part]))
-    classes, labels = numbered(columns, names_in(schema.metadata, label), where)
+    classes, labels = numbered(columns, names_in(metadata, label), where)
     made = {
         part: ParquetPart(
             files=tuple(files),
@@ -87,6 +89,11 @@ def source_of(
         for part, files in parts.items()
         if not is_hidden(labels[part])
     }
+    if "train" not in made:
+        raise NasError(
+            f"{path} must have labels to train on, but hides them (-1) or has none. Check "
+            "data.path and data.label_column."
+        )
     every = [file for files in parts.values() for file in files]
     print_of = f"{fingerprint_of(every)} {image} {label}"
     return Source(name=name, classes=classes, fingerprint=print_of, **made)
@@ -136,6 +143,8 @@ def _reading(path: Path) -> Iterator[None]:
     arrow = require("pyarrow", "data")
     try:
         yield
-    except (OSError, arrow.ArrowException) as error:
+    except NasError:
+        raise
+    except (OSError, LookupError, ValueError, arrow.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise NasError(f"{path} cannot be read as parquet: {reason}. Replace it.") from error

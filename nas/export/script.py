@@ -1,6 +1,6 @@
 """The script beside an exported file: it runs the file on an image, without this project."""
 
-import re
+from nas import paths
 
 _SCRIPT = '''\
 """Say what an image shows: python {script} <image>   (pip install {packages})"""
@@ -68,7 +68,7 @@ _COLOURS = {1: "L", 3: "RGB"}
 
 def stem_of(name: str, dtype: str) -> str:
     """Return a file name without ending for a network's name, which may hold any text."""
-    words = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:100] or "network"
+    words = paths.stem_of(name)
     return words if dtype == "fp32" else f"{words}_{dtype}"
 
 

@@ -199,7 +199,7 @@ def _notes(selection: Selection, proxy: Proxy, known: Truth | None) -> list[str]
             "MAdds stand in for latency in the band. Add +hardware=<name> or table=<csv> for ms."
         )
     sources = getattr(proxy, "provenance", {}).get("sources", ())
-    if known is not None and BENCH in known.origin and any(BENCH in one for one in sources):
+    if known is not None and BENCH in known.origin and BENCH in str(sources):
         notes.append(
             f"This proxy was fitted on the networks of {BENCH}: its figures here are no test of it."
         )

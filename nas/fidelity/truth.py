@@ -1,7 +1,6 @@
 """Networks with the accuracy that they reached: what a proxy is judged by."""
 
 import csv
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +13,11 @@ import numpy as np
 from nas.arch import SUFFIX, Arch
 from nas.errors import NasError, shown
 from nas.fidelity.settings import MIN_NETWORKS
+from nas.paths import inside
 from nas.proxies.accuracy_data import Sample, Samples, read_bench
 from nas.proxies.features import Array
 from nas.space import SearchSpace
-from nas.text import mapping, read_text
+from nas.text import mapping, parse_json, read_text
 
 BENCH = "Accel-NASBench"
 BENCH_SPACE = "mnasnet"
@@ -126,17 +126,17 @@ def _samples(
 
 def _chosen(row: Mapping[str, str], *, space: SearchSpace) -> Arch:
     try:
-        chosen = json.loads(row["choices"])
-    except (ValueError, RecursionError) as error:
+        chosen = parse_json(row["choices"], "choices")
+    except NasError as error:
         raise NasError(f"choices must be JSON, but are {shown(row['choices'])}.") from error
     return space.arch(mapping(chosen, "choices"))
 
 
 def _loaded(row: Mapping[str, str], *, folder: Path) -> Arch:
     name = row["arch"].strip()
-    beside = folder / name
-    is_beside = name.endswith(SUFFIX) and beside.is_file()
-    return Arch.load(beside if is_beside else name)
+    if name.endswith(SUFFIX) or len(Path(name).parts) != 1:
+        return Arch.load(inside(folder, name))
+    return Arch.load(name)
 
 
 def _top1(text: str) -> float:

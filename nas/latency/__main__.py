@@ -40,6 +40,7 @@ from nas.latency.summary import summary
 from nas.latency.table import LatencyTable
 from nas.paths import folders
 from nas.showing_steps import REFRESH_S
+from nas.text import is_number
 
 
 @command("latency")
@@ -117,8 +118,10 @@ def _known(path: Path) -> LatencyTable | None:
 
 
 def _modelled_header(hardware: HardwareSettings, cost_model: CostModel) -> dict[str, str]:
-    errors = cost_model.provenance.get("mean_errors_percent", {}).get("a fifth of the rows", {})
-    figures = ", ".join(f"{kind} {error:.2f} %" for kind, error in errors.items())
+    every = cost_model.provenance.get("mean_errors_percent")
+    errors = every.get("a fifth of the rows") if isinstance(every, dict) else None
+    known = errors.items() if isinstance(errors, dict) else ()
+    figures = ", ".join(f"{kind} {error:.2f} %" for kind, error in known if is_number(error))
     return {
         "device": hardware.name,
         "cpu": hardware.description,

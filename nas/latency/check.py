@@ -8,7 +8,7 @@ from typing import Self
 from nas.errors import NasError
 from nas.latency.agreement import Agreement
 from nas.latency.csv_file import read_csv, write_csv
-from nas.latency.rows import number
+from nas.latency.rows import check_time, number
 from nas.latency.verdict import verdict
 
 SUFFIX = ".check.csv"
@@ -140,6 +140,5 @@ def _read(cells: list[str], where: str) -> CheckedNetwork:
     except NasError as error:
         raise NasError(f"{where}: {error}") from error
     for name, ms in times.items():
-        if ms == 0:
-            raise NasError(f"{where}: {name} must be above 0, but is 0. Measure it again.")
+        check_time(ms, f"{where}: {name}")
     return CheckedNetwork(name=row["name"], family=row["family"], **times)

@@ -7,6 +7,7 @@ from typing import Self
 from nas.arch import Layer
 from nas.errors import NasError
 from nas.ops import ops_of
+from nas.text import is_number
 
 # Millions: 4 MB of fp32, a core's usual share of the last cache.
 CACHED_WEIGHTS = 1.0
@@ -45,7 +46,10 @@ class Correction:
         """
         try:
             words = dict(word.split("=", 1) for word in text.split())
-            return cls(**{name: float(words[name]) for name in FIELDS})
+            found = {name: float(words[name]) for name in FIELDS}
+            if not all(map(is_number, found.values())):
+                raise ValueError("no number")
+            return cls(**found)
         except (KeyError, ValueError) as error:
             raise NasError(
                 f"the correction of a table must hold {', '.join(FIELDS)} as numbers, but is "

@@ -8,10 +8,13 @@ from itertools import chain, takewhile
 from pathlib import Path
 
 from nas.errors import NasError
-from nas.text import read_text, write_text
+from nas.text import printable, read_text, write_text
 
 VERSION = 1
 MAX_ROWS = 200_000
+MAX_HEADER = 1000
+MAX_CELL = 10_000
+"""Characters of a line of the header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,8 @@ def read_csv(path: Path, required: Sequence[str], *optional: Sequence[str]) -> C
         NasError: the file is missing, cut off, or has another version or other columns.
     """
     text = read_text(path)
+    if text.count("\n") > MAX_ROWS + MAX_HEADER:
+        raise NasError(f"{path} must have at most {MAX_ROWS:,} rows, but has more lines.")
     lines = text.splitlines()
     comments = list(takewhile(lambda line: line.startswith("#"), lines))
     header = dict(_header_item(line) for line in comments)
@@ -72,5 +77,5 @@ def write_csv(
 
 
 def _header_item(line: str) -> tuple[str, str]:
-    key, _, value = line[1:].partition(":")
+    key, _, value = printable(line[1:], MAX_CELL).partition(":")
     return key.strip(), value.strip()

@@ -9,13 +9,12 @@ that was interrupted, also by `kill -9` in the middle of a line, goes on from th
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from nas.errors import NasError
 from nas.latency.runner.timing import Reading
-from nas.text import read_text, write_text
+from nas.text import is_number, read_text, write_text
 
 VERSION = "1"
 SUFFIX = ".raw.jsonl"
@@ -84,14 +83,19 @@ def _whole_lines(path: Path) -> list[str]:
 def _reading(line: str, where: str) -> Reading:
     content = _object(line, where)
     device = content.pop("device", "")
-    if content.keys() != {"name", "round", "at_s", "times_ms"} or not isinstance(device, str):
+    names = {"name", "round", "at_s", "times_ms"}
+    if content.keys() != names or not all(
+        isinstance(one, str) for one in (device, content["name"])
+    ):
         raise NasError(f"{where} must hold name, round, at_s and times_ms. {_START_AGAIN}")
     times_ms, number = content["times_ms"], content["round"]
     is_valid = isinstance(times_ms, list) and times_ms and all(map(_is_time, times_ms))
-    if not (is_valid and isinstance(number, int) and _is_time(content["at_s"])):
+    if not (
+        is_valid and isinstance(number, int) and _is_time(number) and _is_time(content["at_s"])
+    ):
         raise NasError(f"{where} must hold numbers of at least 0. {_START_AGAIN}")
     return Reading(
-        name=str(content["name"]),
+        name=content["name"],
         round=number,
         at_s=float(content["at_s"]),
         times_ms=tuple(map(float, times_ms)),
@@ -110,4 +114,4 @@ def _object(line: str, where: str) -> dict[str, Any]:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, (int, float)) and isfinite(value) and value >= 0
+    return is_number(value) and value >= 0  # type: ignore[operator]

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import isfinite
 
 from nas.arch import Layer
-from nas.errors import NasError
+from nas.errors import NasError, shown
+from nas.text import is_number
 
 LAYER_COLUMNS = (
     "op",
@@ -27,6 +27,7 @@ PLACE_COLUMNS = ("se_at",)
 no space and no hand-designed network has."""
 DEVICES_COLUMNS = ("devices",)
 """Only where several identical devices shared the work."""
+LEAST_MS = 1e-6
 SOURCES = ("measured", "modelled")
 
 
@@ -107,12 +108,25 @@ def number(row: Mapping[str, str], name: str) -> float:
         value = float(row[name])
     except ValueError:
         value = float("nan")
-    if not isfinite(value) or value < 0:
+    if not (is_number(value) and value >= 0):
         raise NasError(
-            f"{name} must be a finite number of at least 0, but is {row[name]!r}. "
+            f"{name} must be a finite number of at least 0, but is {shown(row[name])}. "
             "Measure it again or delete the row."
         )
     return value
+
+
+def check_time(ms: float, where: str) -> None:
+    """Refuse a time below a nanosecond, the last digit that files keep.
+
+    Raises:
+        NasError: it is below.
+    """
+    if ms < LEAST_MS:
+        raise NasError(
+            f"{where} must be above 0, but is {ms:g} ms; {LEAST_MS:f} is the least. "
+            "Measure it again."
+        )
 
 
 def _cell(value: object) -> object:
@@ -132,24 +146,25 @@ def _layer(row: Mapping[str, str]) -> Layer:
 
 def _time(row: Mapping[str, str], name: str) -> float:
     value = number(row, name)
-    if value == 0:
-        raise NasError(f"{name} must be above 0, but is 0. Measure the layer again.")
+    check_time(value, name)
     return value
 
 
 def _source(row: Mapping[str, str]) -> str:
     if row["source"] not in SOURCES:
-        raise NasError(f"source must be {' or '.join(SOURCES)}, but is {row['source']!r}.")
+        raise NasError(f"source must be {' or '.join(SOURCES)}, but is {shown(row['source'])}.")
     return row["source"]
 
 
 def _integer(row: Mapping[str, str], name: str) -> int:
     if not (row[name].isascii() and row[name].isdigit() and len(row[name]) <= 9):
-        raise NasError(f"{name} must be a whole number, but is {row[name]!r}. Correct the cell.")
+        raise NasError(
+            f"{name} must be a whole number, but is {shown(row[name])}. Correct the cell."
+        )
     return int(row[name])
 
 
 def _flag(row: Mapping[str, str], name: str) -> bool:
     if row[name] not in ("0", "1"):
-        raise NasError(f"{name} must be 0 or 1, but is {row[name]!r}. Correct the cell.")
+        raise NasError(f"{name} must be 0 or 1, but is {shown(row[name])}. Correct the cell.")
     return row[name] == "1"

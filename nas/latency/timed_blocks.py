@@ -1,5 +1,6 @@
 """Read a file of timed blocks: each row a layer of ours, or a layer and a convolved shortcut."""
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from nas.arch import Layer
-from nas.errors import NasError, unknown
+from nas.errors import NasError, shown, unknown
 from nas.latency.features import priced_ops
+from nas.latency.rows import LEAST_MS
 from nas.latency.terms import Array
 from nas.ops import Op
+from nas.text import MAX_NUMBER, read_columns
 
 DEVICES = {"pixel_cpu": "pixel1_ms", "pixel4_cpu": "pixel4_ms", "pixel6_cpu": "pixel6_ms"}
 """The devices of a file of timed blocks, with the column of their times."""
@@ -67,9 +70,16 @@ def read_timed_blocks(path: str | Path) -> TimedBlocks:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    text = read_columns(path)
     try:
-        table = pd.read_csv(path, nrows=MAX_ROWS + 1, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
+        table = pd.read_csv(
+            io.StringIO(text),
+            nrows=MAX_ROWS + 1,
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+        )
+    except (OverflowError, ValueError) as error:
         raise NasError(f"data must be a CSV file of timed blocks, but {path}: {error}") from error
     missing = [name for name in (*COLUMNS, *DEVICES.values()) if name not in table.columns]
     if missing:
@@ -84,13 +94,16 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _times(table: pd.DataFrame, column: str, path: str | Path) -> Array:
-    times = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero(~(np.isfinite(times) & (times > 0)))
+    try:
+        times = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
+    except OverflowError as error:
+        raise NasError(f"{column} of {path} must be ms, but one has too many digits.") from error
+    wrong = np.flatnonzero(~((times >= LEAST_MS) & (times <= MAX_NUMBER)))
     if wrong.size:
         value = table[column].iloc[wrong[0]]
         raise NasError(
             f"{path}, line {wrong[0] + 2}: {column} must be a positive number of ms, but is "
-            f"{value!r}. Remove or measure the row again."
+            f"{shown(value)}. Remove or measure the row again."
         )
     return times
 
@@ -102,7 +115,7 @@ def _parse(row: Row, where: str) -> tuple[tuple[Layer, ...], tuple[Op, ...]]:
         raise NasError(f"{where}: {unknown('shortcut', row['shortcut'], SHORTCUTS)}")
     try:
         return _PARSERS[str(row["kind"])](row), _shortcut(row)
-    except (NasError, ValueError) as error:
+    except (NasError, OverflowError, TypeError, ValueError) as error:
         raise NasError(f"{where}: {error}") from error
 
 

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from nas.arch import Arch, Layer
 from nas.backbone import Backbone
+from nas.cost import count_params
 from nas.errors import NasError
 from nas.network.blocks import Conv, Head, MBConv, Separable
 from nas.network.features import Features
 
 # MobileNetV3's "dropout of 0.8" is the share that is kept (arXiv:1905.02244, section 6.1.1).
 DROPOUT = 0.2
+MAX_WEIGHTS = 2**31
 
 
 class Network(nn.Module):
@@ -73,14 +75,30 @@ def build(
         raise NasError(
             "strides, output_stride and at_expansion choose features. Add features_only=True."
         )
+    check_size(arch)
     chosen = Backbone.of(arch, strides, output_stride, at_expansion) if features_only else None
     network = Network(arch if num_classes is None else arch.with_num_classes(num_classes), dropout)
     network.apply(_initialise)
     return network if chosen is None else Features(network.layers, chosen)
 
 
+def check_size(network: Arch | Layer) -> None:
+    """Refuse a network that no machine holds: an arch file may name one in a few words.
+
+    Raises:
+        NasError: it has more than 2 billion weights.
+    """
+    n_weights = count_params(network)
+    if n_weights > MAX_WEIGHTS:
+        raise NasError(
+            f"a network must have at most {MAX_WEIGHTS:,} weights, but {n_weights:,} are asked "
+            "for. Choose a smaller one."
+        )
+
+
 def build_layer(layer: Layer, dropout: float = DROPOUT) -> nn.Module:
     """Return the module of one layer, as a latency table times it and a network holds it."""
+    check_size(layer)
     if layer.op == "head":
         return Head(layer, dropout)
     return _MODULES[layer.op](layer)

@@ -4,20 +4,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from nas.arch import Arch, Layer
 from nas.backbone import Backbone
-from nas.errors import NasError
+from nas.cost import count_params
+from nas.errors import NasError, shown
 from nas.network.build import Network, build
 from nas.network.features import Features
-from nas.text import write_bytes
+from nas.network.tensor_file import UnreadableError, is_finite, read_tensors
+from nas.text import check_keys, is_number, parse_json, printable, short_text, write_bytes
 
 VERSION = "1"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,12 @@ class Checkpoint:
         Raises:
             NasError: the weights are not those of the arch.
         """
+        n_weights, n_there = count_params(self.arch), sum(map(Tensor.numel, self.weights.values()))
+        if n_weights > n_there:  # a few bytes may name a network that no memory holds
+            raise NasError(
+                f"these weights do not fit {self.arch.name}: it has {n_weights:,}, but there are "
+                f"{n_there:,}. Choose the checkpoint of this network."
+            )
         network = build(self.arch)
         try:
             network.load_state_dict(dict(self.weights))
@@ -100,27 +108,28 @@ class Checkpoint:
         path = Path(path)
         try:
             weights, facts = read_tensors(path)
-            if facts.get("version") != VERSION:
-                raise NasError(
-                    f"{path} must be a checkpoint of version {VERSION}, but says "
-                    f"{facts.get('version')}. Choose a file that nas.train wrote."
-                )
-            found = cls(
-                arch=_arch_of(json.loads(facts["arch"])),
-                weights=weights,
-                classes=tuple(map(str, json.loads(facts["classes"]))),
-                mean=tuple(map(float, json.loads(facts["mean"]))),
-                std=tuple(map(float, json.loads(facts["std"]))),
-            )
-        except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-            reason = " ".join(str(error).split())[:200]
+        except UnreadableError as error:
+            raise _none(path, error) from error
+        if facts.get("version") != VERSION:
             raise NasError(
-                f"{path} must be a checkpoint that nas.train wrote, but cannot be read: {reason}. "
-                "Check the path, or train again."
-            ) from error
+                f"{path} must be a checkpoint of version {VERSION}, but says "
+                f"{shown(facts.get('version'))}. Choose a file that nas.train wrote."
+            )
+        try:
+            found = cls(
+                arch=_arch_of(_fact(facts, "arch", dict)),
+                weights=weights,
+                classes=tuple(map(str, _fact(facts, "classes", list))),
+                mean=_numbers(facts, "mean"),
+                std=_numbers(facts, "std"),
+            )
+        except (NasError, UnreadableError) as error:
+            raise _none(path, error) from error
         for name, one in weights.items():
-            if one.is_floating_point() and not bool(one.isfinite().all()):
-                raise NasError(f"{path} holds no numbers in {name}. Choose an earlier checkpoint.")
+            if not is_finite(one):
+                raise NasError(
+                    f"{path} holds no numbers in {printable(name)}. Choose an earlier checkpoint."
+                )
         return found
 
 
@@ -131,17 +140,6 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, str])
         NasError: the folder is missing or not writable, or the disk is full.
     """
     write_bytes(path, save(tensors, facts), is_synced=True)
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the facts that `write_tensors` wrote.
-
-    Raises:
-        OSError, SafetensorError: the file is missing or damaged; what it should be, callers say.
-    """
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, file.metadata() or {}
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -156,6 +154,32 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}{name}": one for name, one in tensors.items()}
 
 
-def _arch_of(content: Any) -> Arch:
-    layers = tuple(Layer.parse(line) for line in content["layers"])
-    return Arch(name=content["name"], layers=layers, scaling=content["scaling"])
+def _none(path: Path, error: ValueError) -> NasError:
+    reason = str(error).rstrip(".")
+    return NasError(
+        f"{path} must be a checkpoint that nas.train wrote, but cannot be read: {reason}. Check "
+        "the path, or train again."
+    )
+
+
+def _fact(facts: Mapping[str, str], name: str, kind: type[T]) -> T:
+    """Return what the text of a fact holds."""
+    content = parse_json(facts.get(name, "null"), name)
+    if not isinstance(content, kind):
+        raise UnreadableError(f"its {name} is {shown(content)}")
+    return content
+
+
+def _numbers(facts: Mapping[str, str], name: str) -> tuple[float, ...]:
+    content: list[Any] = _fact(facts, name, list)
+    if not all(map(is_number, content)):
+        raise UnreadableError(f"its {name} is {shown(content)}")
+    return tuple(map(float, content))
+
+
+def _arch_of(content: dict[str, Any]) -> Arch:
+    check_keys(content, "arch", ("name", "scaling", "layers"))
+    if not isinstance(content["layers"], list):
+        raise UnreadableError(f"its layers are {shown(content['layers'])}")
+    layers = tuple(map(Layer.parse, content["layers"]))
+    return Arch(name=short_text(content["name"], "name"), layers=layers, scaling=content["scaling"])

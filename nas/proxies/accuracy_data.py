@@ -1,8 +1,8 @@
 """Networks with their ImageNet top-1: what the surrogate is fitted on."""
 
+import io
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nas.arch import Arch, Layer
-from nas.errors import NasError
+from nas.errors import NasError, shown
 from nas.proxies.features import Array
 from nas.space import SearchSpace
+from nas.text import is_number, read_columns
 
 SHORT = "16 epochs"
 """The family of the networks of Accel-NASBench, which were trained for 16 epochs only."""
@@ -105,7 +106,7 @@ def read_bench(path: Path) -> list[Sample]:
     for number, row in _rows(path, [*columns, "val_top1"]):
         try:
             arch = space.arch(bench_choices(row))
-        except NasError as error:
+        except (NasError, OverflowError, TypeError) as error:
             raise NasError(f"{path}, line {number}: {error}") from error
         samples.append(Sample(arch=arch, top1=_top1(row["val_top1"], path, number), family=SHORT))
     return samples
@@ -130,7 +131,7 @@ def read_published(path: Path) -> list[Sample]:
         family, baseline, limit = _MODELS[str(row["model"])]
         try:
             arch = Arch.load(baseline).scaled(float(row["width"]), int(row["resolution"]))
-        except (NasError, ValueError) as error:
+        except (NasError, OverflowError, ValueError) as error:
             raise NasError(f"{path}, line {number}: {error}") from error
         arch = arch if limit is None else with_hswish_from(arch, limit)
         samples.append(Sample(arch=arch, top1=_top1(row["top1"], path, number), family=family))
@@ -157,11 +158,10 @@ def _v1_paper() -> list[Sample]:
 
 
 def _rows(path: Path, columns: list[str]) -> list[tuple[int, dict[Hashable, Any]]]:
+    text = read_columns(path)
     try:
-        table = pd.read_csv(path)
-    except OSError as error:
-        raise NasError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
-    except ValueError as error:
+        table = pd.read_csv(io.StringIO(text), low_memory=False)
+    except (OverflowError, ValueError) as error:
         raise NasError(f"{path} must be a CSV table: {error}. Check the file.") from error
     missing = [name for name in columns if name not in table]
     if missing or table.empty:
@@ -171,9 +171,9 @@ def _rows(path: Path, columns: list[str]) -> list[tuple[int, dict[Hashable, Any]
 
 
 def _top1(value: object, path: Path, number: int) -> float:
-    if not isinstance(value, int | float) or not isfinite(value) or not 0 < value < 100:
+    if not (is_number(value) and 0 < value < 100):  # type: ignore[operator]
         raise NasError(
             f"{path}, line {number}: top-1 must be a percentage between 0 and 100, "
-            f"but is {value!r}. Correct or delete the line."
+            f"but is {shown(value)}. Correct or delete the line."
         )
-    return float(value)
+    return float(value)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from nas.errors import NasError, shown
 from nas.latency.table import LatencyTable
 from nas.network.build import Network
 from nas.network.supernet.supernet import Supernet
+from nas.paths import stem_of
 from nas.space import SearchSpace
 from nas.steps import OnStep
 from nas.text import integer
@@ -193,7 +194,7 @@ class SupernetProxy:
             ]
         )
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self.folder / f"{space.name}-{digest}.safetensors"
+        return self.folder / f"{stem_of(space.name)}-{digest}.safetensors"
 
     def _fresh(self, space: SearchSpace) -> Supernet:
         classes, size = len(self.data.classes), self.data.size

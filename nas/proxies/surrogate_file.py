@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.errors import NasError
+from nas.errors import NasError, shown
 from nas.proxies.features import FEATURE_NAMES, Array
 from nas.proxies.gaussian_process import GaussianProcess, Kernel
 from nas.text import check_keys, mapping, read_json, write_text
@@ -21,6 +21,9 @@ _ARRAYS = ("weights", "landmarks", "shrink")
 _KEYS = ("version", "provenance", *_NUMBERS, "columns", "features", *_ARRAYS)
 _REFIT = "Fit it again: python -m nas.proxies.fit data=<csv> published=<csv> out=<json>"
 _DIGITS = 8
+_MOST, _LEAST_SCALE = 1e9, 1e-9
+"""Beyond these, the process's sums and quotients are no numbers any more."""
+_MOST_LANDMARKS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,7 @@ def read_surrogate(path: Path) -> Content:
     content = read_json(path)
     if content.get("version") != VERSION:
         found = content.get("version")
-        raise NasError(f"{path} must have version {VERSION}, but has {found!r}. {_REFIT}")
+        raise NasError(f"{path} must have version {VERSION}, but has {shown(found)}. {_REFIT}")
     check_keys(content, str(path), _KEYS)
     features = mapping(content["features"], f"features of {path}")
     if tuple(features) != FEATURE_NAMES or content["columns"] != list(_COLUMNS):
@@ -78,7 +81,7 @@ def read_surrogate(path: Path) -> Content:
     columns = dict(zip(_COLUMNS, table.T, strict=True))
     numbers = {name: float(_array(content[name], (), path, name)) for name in _NUMBERS}
     is_ordered = np.all(columns["lower"] <= columns["upper"])
-    if min(*numbers.values(), *columns["scale"]) <= 0 or not is_ordered:
+    if min(*numbers.values(), *columns["scale"]) < _LEAST_SCALE or not is_ordered:
         raise NasError(f"{path} must hold scales above 0 and ranges from low to high. {_REFIT}")
     kernel = Kernel(
         slopes=columns["slope"],
@@ -96,13 +99,21 @@ def read_surrogate(path: Path) -> Content:
 def _process(kernel: Kernel, content: Mapping[str, Any], path: Path) -> GaussianProcess:
     weights, landmarks, shrink = (_list(content[name], path, name) for name in _ARRAYS)
     n_landmarks, n_doubt = len(weights), len(shrink)
+    if not n_doubt <= n_landmarks <= _MOST_LANDMARKS:
+        raise NasError(
+            f"{path} must have at most {_MOST_LANDMARKS:,} landmarks and no more rows of shrink, "
+            f"but has {n_landmarks:,} and {n_doubt:,}. {_REFIT}"
+        )
     square = [[*row, *[0.0] * (n_doubt - len(row))] for row in shrink]
-    return GaussianProcess.restore(
-        kernel,
-        _array(landmarks, (n_landmarks, len(FEATURE_NAMES)), path, "landmarks"),
-        _array(weights, (n_landmarks,), path, "weights"),
-        _array(square, (n_doubt, n_doubt), path, "shrink"),
-    )
+    try:
+        return GaussianProcess.restore(
+            kernel,
+            _array(landmarks, (n_landmarks, len(FEATURE_NAMES)), path, "landmarks"),
+            _array(weights, (n_landmarks,), path, "weights"),
+            _array(square, (n_doubt, n_doubt), path, "shrink"),
+        )
+    except np.linalg.LinAlgError as error:
+        raise NasError(f"the landmarks of {path} fit no process: {error}. {_REFIT}") from error
 
 
 def _list(values: object, path: Path, name: str) -> list[Any]:
@@ -118,11 +129,11 @@ def _is_list(values: object) -> bool:
 def _array(values: object, shape: tuple[int, ...], path: Path, name: str) -> Array:
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise NasError(f"{name} of {path} must be rows of numbers: {error}. {_REFIT}") from error
-    if array.shape != shape or not np.isfinite(array).all() or array.size == 0:
+    if array.shape != shape or array.size == 0 or not (np.abs(array) <= _MOST).all():
         raise NasError(
-            f"{name} of {path} must be finite numbers of shape {shape}, "
+            f"{name} of {path} must be numbers up to {_MOST:g} of shape {shape}, "
             f"but have shape {array.shape}. {_REFIT}"
         )
     return array

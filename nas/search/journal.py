@@ -112,9 +112,13 @@ def read_trials(path: Path, study: str) -> list[FrozenTrial]:
     """
     try:
         opened = optuna.load_study(storage=_replayed(_Written(path), path), study_name=study)
+        return opened.get_trials(deepcopy=False, states=FINISHED)
+    except (NasError, OSError):
+        raise
     except KeyError as error:
         raise NasError(f"{path} has no study {shown(study)}. Check the run folder.") from error
-    return opened.get_trials(deepcopy=False, states=FINISHED)
+    except Exception as error:  # as it is replayed
+        raise _unreplayable(path, error) from error
 
 
 def _replayed(lines: BaseJournalBackend, path: Path) -> JournalStorage:
@@ -123,9 +127,7 @@ def _replayed(lines: BaseJournalBackend, path: Path) -> JournalStorage:
     except (NasError, OSError):
         raise
     except Exception as error:  # Optuna's replay trusts every field of every record
-        raise NasError(
-            f"{path} cannot be replayed: {shown(error)}. Start a new run folder."
-        ) from error
+        raise _unreplayable(path, error) from error
 
 
 class Journal:
@@ -149,20 +151,25 @@ class Journal:
         Raises:
             NasError: the study exists with other directions.
         """
-        opened = optuna.create_study(
-            storage=self._storage,
-            study_name=study,
-            directions=list(directions),
-            load_if_exists=True,
-        )
-        kept = [direction.name.lower() for direction in opened.directions]
+        try:
+            opened = optuna.create_study(
+                storage=self._storage,
+                study_name=study,
+                directions=list(directions),
+                load_if_exists=True,
+            )
+            kept = [direction.name.lower() for direction in opened.directions]
+            found = opened.get_trials(deepcopy=False, states=FINISHED)
+        except (NasError, OSError):
+            raise
+        except Exception as error:  # as it is replayed
+            raise _unreplayable(self.path, error) from error
         if kept != list(directions):
             raise NasError(
                 f"study {study} of this run folder is to {', '.join(kept)}, not to "
                 f"{', '.join(directions)}. Choose another hydra.run.dir=."
             )
         self._studies[study] = opened
-        found = opened.get_trials(deepcopy=False, states=FINISHED)
         self._n_trials[study] = len(found)
         return found
 
@@ -217,6 +224,10 @@ class Journal:
     def _counted(self, study: str) -> int:
         self._n_trials[study] += 1
         return self._n_trials[study] - 1
+
+
+def _unreplayable(path: Path, error: Exception) -> NasError:
+    return NasError(f"{path} cannot be replayed: {shown(error)}. Start a new run folder.")
 
 
 def _timestamp(moment: datetime) -> str:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -16,6 +15,7 @@ from nas.latency.table import LatencyTable
 from nas.objective import Objective
 from nas.space import SearchSpace
 from nas.steps import OnStep
+from nas.text import is_number
 
 
 class Proxy(Protocol):
@@ -165,9 +165,11 @@ class Finished:
                 reason=str(found.get("reason", "")),
             )
             is_new, seconds = bool(found["is_new"]), float(found["seconds"])
-            if not all(map(isfinite, (evaluation.ms, evaluation.top1, evaluation.top1_std))):
+            values = tuple(trial.values) if evaluation.is_whole else ()
+            figures = (evaluation.ms, evaluation.top1, evaluation.top1_std, seconds)
+            if not all(map(is_number, (*figures, *values))):
                 raise ValueError("not finite")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise NasError(
                 f"trial {number} of the journal lacks its network's figures ({error}). Start a "
                 "new run folder."
@@ -175,7 +177,7 @@ class Finished:
         return cls(
             number=number,
             choices=dict(trial.params),
-            values=tuple(trial.values) if evaluation.is_whole else (),
+            values=values,
             evaluation=evaluation,
             is_new=is_new,
             seconds=seconds,

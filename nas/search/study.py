@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, create_trial
 
 from nas.arch import Arch
-from nas.errors import NasError
+from nas.errors import NasError, shown
 from nas.latency.table import LatencyTable
 from nas.objective import pareto_front
 from nas.search.distributions import categorical, lasting
@@ -66,7 +66,13 @@ class TargetSearch:
         self._study = optuna.create_study(
             directions=list(directions), sampler=sampler, pruner=self.pruner
         )
-        self._study.add_trials(map(_without_figures, past))
+        try:
+            self._study.add_trials(map(_without_figures, past))
+        except Exception as error:  # Optuna trusts every field that was stored
+            raise NasError(
+                f"the stored trials are not those of {self.target.name}: {shown(error)}. Start a "
+                "new run folder."
+            ) from error
 
     @property
     def n_left(self) -> int:

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from rich.markup import escape
 from rich.table import Table
 
-from nas.text import read_json, write_text
+from nas.errors import NasError, shown
+from nas.text import is_number, read_json, write_text
 from nas.train.showing import console
 
 COLUMNS = (
@@ -52,7 +53,22 @@ class Comparison(Callback):
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     """Return the metrics of all finished trainings below a folder, in the sweep's order."""
     files = sorted(folder.glob("*/metrics.json"), key=_number)
-    return [{**read_json(file), "folder": file.parent.name} for file in files]
+    return [{**_checked(read_json(file), file), "folder": file.parent.name} for file in files]
+
+
+def _checked(metrics: dict[str, Any], file: Path) -> dict[str, Any]:
+    names = ("network", "options", "training")
+    known = {name: (name, isinstance(metrics.get(name), str)) for name in names}
+    for title, (name, _) in _COLUMNS.items():
+        one = metrics.get(name)
+        known[title] = (name, is_number(one) or (one is None and name not in ("top1", "top5")))
+    for name, is_right in known.values():
+        if not is_right:
+            raise NasError(
+                f"{file} must be the end of a training, but its {name} is "
+                f"{shown(metrics.get(name))}. Delete it, and train that network again."
+            )
+    return metrics
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from math import isfinite
 from typing import Any
 
 from nas.arch import Arch
 from nas.errors import NasError, shown, unknown
+from nas.text import is_number
 
 OPTIMIZERS = ("sgd", "adamw")
 FORMAT = 1
@@ -77,8 +77,7 @@ def check_numbers(record: object, bounds: Iterable[Bound], optional: Collection[
         value = getattr(record, name)
         if value is None and name in optional:
             continue
-        is_number = isinstance(value, kind) and not isinstance(value, bool)
-        if not is_number or not isfinite(value) or not least <= value <= most:
+        if not (isinstance(value, kind) and is_number(value) and least <= value <= most):
             raise NasError(
                 f"recipe.{name} must be {'an integer ' if kind is int else ''}from {least:g} to "
                 f"{most:g}, but is {shown(value)}."

@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
 from nas.arch import Arch, Layer
 from nas.errors import NasError
+from nas.text import is_number, mapping, parse_json
 from nas.training.locks import file_locked, locked
 
 FILE = "results.jsonl"
+MAX_BYTES = 2**29
+"""Half a million trainings."""
 STATES = ("stopped", "failed", "whole")
 """How a training ended; each says more than those before it."""
 _VERSION = 1
@@ -84,17 +86,21 @@ class TrainingResult:
             ValueError: it is torn, damaged or of another version.
         """
         try:
-            content = json.loads(line)
+            content = mapping(parse_json(line.decode(), "a line"), "a line")
             if content.pop("version") != _VERSION or content["state"] not in STATES:
                 raise ValueError("another version")
             content["name"] = TrainingName(**content["name"])
             content["layers"] = tuple(content["layers"])
-            content["history"] = tuple(map(float, content["history"]))
+            content["history"] = tuple(content["history"])
             result = cls(**content)
-            if not all(map(isfinite, (result.top1, result.seconds, *result.history))):
-                raise ValueError("not finite")
-        except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(str(error)) from error
+        name = result.name
+        texts = (name.key, name.recipe, name.data, result.arch, result.scaling, result.reason)
+        if not all(isinstance(one, str) for one in (*texts, *result.layers)):
+            raise ValueError("no text")
+        if not all(map(is_number, (name.seed, result.top1, result.seconds, *result.history))):
+            raise ValueError("no number")
         return result
 
 
@@ -175,9 +181,14 @@ class TrainingResults:
                     self._n_read = 0
                     self._by_name.clear()
                 file.seek(self._n_read)
-                content = file.read()
+                content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise NasError(f"{self.path} cannot be read: {error.strerror}.") from error
+        if len(content) > MAX_BYTES:
+            raise NasError(
+                f"{self.path} must have at most {MAX_BYTES:,} bytes, but has more. Move it away "
+                "to begin anew."
+            )
         whole = content.rfind(b"\n") + 1
         self._n_read += whole
         for line in content[:whole].splitlines():

@@ -3,17 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
 from torch.optim import Optimizer
 
-from nas.errors import NasError
-from nas.network.checkpoint import prefixed, read_tensors, under, write_tensors
+from nas.errors import NasError, shown
+from nas.network.checkpoint import prefixed, under, write_tensors
 from nas.network.supernet.supernet import Supernet
+from nas.network.tensor_file import read_tensors
+from nas.text import integer
 from nas.training.optimizer_state import optimizer_tensors, restore_optimizer
 
 VERSION = "1"
 _WEIGHTS = "weights."
 _OPTIMIZER = "optimizer."
+
+
+class AnotherError(NasError):
+    """Report a file that is whole, but of another training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +60,14 @@ class SupernetCheckpoint:
         try:
             tensors, facts = read_tensors(self.path)
             self._check(facts)
+            n_done = integer(int(facts["n_done"][:20]), "n_done", 0, 2**31)
             supernet.load_state_dict(under(_WEIGHTS, tensors))
             if optimizer is not None:
                 restore_optimizer(optimizer, under(_OPTIMIZER, tensors))
-            return int(facts["n_done"])
-        except (OSError, SafetensorError, RuntimeError, KeyError, IndexError) as error:
+            return n_done
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, AnotherError):
+                raise
             reason = " ".join(str(error).split())[:200]
             raise NasError(
                 f"{self.path} must be the checkpoint of a supernet, but is not: {reason} Delete it "
@@ -70,7 +78,7 @@ class SupernetCheckpoint:
         expected = {"version": VERSION, "identity": self.identity}
         for name, value in expected.items():
             if facts.get(name) != value:
-                raise NasError(
-                    f"{self.path} must have {name} {value}, but has {facts.get(name)}. Move it "
-                    "away to train the supernet anew."
+                raise AnotherError(
+                    f"{self.path} must have {name} {value}, but has {shown(facts.get(name))}. "
+                    "Move it away to train the supernet anew."
                 )

@@ -1,9 +1,12 @@
 """A phone's shell and its files through `adb`, and what to do when the phone is lost."""
 
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Event, Timer
 from time import monotonic, sleep
 from typing import TypeVar
 
@@ -14,7 +17,9 @@ from nas.steps import OnStep
 T = TypeVar("T")
 POLL_S = 2.0
 
-_STATUS = re.compile(r"^(.*?)@nas-status (\d+)\s*$", re.DOTALL)
+MAX_BYTES = 16 * 2**20
+"""Of what a command on the phone prints: `dumpsys` says some 10 kB."""
+_STATUS = re.compile(r"^(.*?)@nas-status (\d{1,3})\s*$", re.DOTALL | re.ASCII)
 _ADVICE = (
     (
         ("unauthorized", "authorizing"),
@@ -161,14 +166,7 @@ class Adb:
     def _run(self, words: Sequence[str], timeout_s: float) -> "subprocess.CompletedProcess[str]":
         line = [self._program, *words]
         try:
-            return subprocess.run(
-                line,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=timeout_s,
-            )
+            return _run_within(line, timeout_s)
         except (FileNotFoundError, PermissionError) as error:
             raise NasError(
                 f"devices over adb need the program {self._program}, which cannot be started: "
@@ -183,6 +181,46 @@ class Adb:
     def _lost(self, done: "subprocess.CompletedProcess[str]") -> LostPhoneError:
         reason = _last_line(done.stderr) or "the connection broke"
         return LostPhoneError(f"{self.name} is lost: {reason}. {_advice(reason)}")
+
+
+def _run_within(line: Sequence[str], timeout_s: float) -> "subprocess.CompletedProcess[str]":
+    """Run a command that may neither take longer, nor print more than `MAX_BYTES`."""
+    with (
+        TemporaryFile() as errors,
+        subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        ) as process,
+    ):
+        assert process.stdout is not None
+        is_late = Event()
+
+        def end() -> None:
+            is_late.set()
+            process.kill()
+
+        alarm = Timer(timeout_s, end)
+        alarm.start()
+        try:
+            output = process.stdout.read(MAX_BYTES + 1)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            alarm.cancel()
+        if len(output) > MAX_BYTES:
+            process.kill()
+        status = process.wait(timeout_s)
+        errors.seek(0)
+        complaint = errors.read(MAX_BYTES)
+    if is_late.is_set():
+        raise subprocess.TimeoutExpired(list(line), timeout_s)
+    if len(output) > MAX_BYTES:
+        raise NasError(
+            f"a phone must print at most {MAX_BYTES:,} bytes in answer, but printed more. See what "
+            f"it says: {shlex.join(line)[:300]}"
+        )
+    said = (one.decode(errors="replace").replace("\r\n", "\n") for one in (output, complaint))
+    return subprocess.CompletedProcess(list(line), status, *said)
 
 
 def _advice(reason: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import IO, Any
 
-from nas.errors import NasError
+from nas.errors import NasError, shown
 from nas.latency.devices.bundle import runner_archive
 from nas.latency.devices.model_files import write_tar
 from nas.latency.devices.remote_shell import RemoteShell
@@ -12,6 +12,9 @@ from nas.latency.runner.bench import Model
 from nas.latency.runner.replies import CORRUPT, MARK, MISSING_PACKAGE, NO_ROOM, OTHER
 from nas.latency.runner.sheet import Sheet
 from nas.steps import OnStep
+from nas.text import printable
+
+MAX_WHOLE = 2**53
 
 # Stores the archive that is piped in. Any Python understands it, to say of itself that it is old.
 _INSTALL = """
@@ -74,7 +77,10 @@ class Board:
     def missing(self, digests: Sequence[str]) -> list[str]:
         """Return the digests of the models that are not there yet."""
         content = self._ask("missing", content=_json(digests))
-        return [digest for digest in digests if digest in set(content["missing"])]
+        missing = content.get("missing")
+        if not isinstance(missing, list) or not all(isinstance(one, str) for one in missing):
+            raise self._odd("missing", missing)
+        return [digest for digest in digests if digest in set(missing)]
 
     def send(self, files: Mapping[str, Model], on_step: OnStep) -> None:
         """Copy models there."""
@@ -86,7 +92,8 @@ class Board:
 
     def start(self, sheet: Sheet) -> int:
         """Have the job measured, and return how many bytes of readings are there already."""
-        return int(self._ask("start", content=sheet.text().encode())["n_bytes"])
+        content = self._ask("start", content=sheet.text().encode())
+        return self.whole(content.get("n_bytes"), "n_bytes")
 
     def follow(self, sheet: Sheet, offset: int) -> Iterator[dict[str, Any]]:
         """Yield what the runner says of the job's readings from byte `offset` on.
@@ -99,8 +106,37 @@ class Board:
             is_ended = False
             for content in call.replies():
                 is_ended = "end" in content
-                yield self._checked(content)
+                yield self._followed(self._checked(content))
             call.check(needs_reply=not is_ended)
+
+    def _followed(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return what the runner says while it measures, when it is what it can say."""
+        opened = content.get("opened", [0, 0])
+        if not isinstance(opened, list) or len(opened) != 2:
+            raise self._odd("opened", opened)
+        for number in (*opened, content.get("n_bytes", 0)):
+            self.whole(number, "number")
+        if "line" in content and not (isinstance(content["line"], str) and "n_bytes" in content):
+            raise self._odd("line", content["line"])
+        if not isinstance(content.get("end", {}), dict):
+            raise self._odd("end", content["end"])
+        return content
+
+    def whole(self, value: object, name: str) -> int:
+        """Return a number of what the runner says.
+
+        Raises:
+            NasError: it is no whole number from 0 on.
+        """
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_WHOLE:
+            raise self._odd(name, value)
+        return value
+
+    def _odd(self, name: str, value: object) -> NasError:
+        return NasError(
+            f"the runner on {self.host} says an odd {name}: {shown(value)}. Install it anew: ssh "
+            f"{self.host} rm -r {self._folder}"
+        )
 
     def stop(self, sheet: Sheet) -> None:
         """Stop measuring, and keep the readings."""
@@ -123,7 +159,7 @@ class Board:
                 f"{self._folder}. Then the same command goes on."
             )
         if kind == MISSING_PACKAGE:
-            package = content.get("package") or "the package"
+            package = printable(str(content.get("package") or "the package"))
             return f"Install it there: ssh {host} {self._python} -m pip install {package}"
         if kind == "old_python":
             return (
@@ -147,7 +183,7 @@ class Board:
             return content
         kind = str(content.get("kind", OTHER))
         raise _TROUBLES.get(kind, NasError)(
-            f"{self.host}: {content['error']}. {self.advice(content)}"
+            f"{self.host}: {printable(str(content['error']), 500)}. {self.advice(content)}"
         )
 
 

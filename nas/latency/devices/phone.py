@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from nas.errors import NasError
 from nas.latency.devices.contract import Facts
+from nas.text import printable
 
 UNKNOWN = "unknown"
+MAX_CORES = 1024
 Shell = Callable[[str], str]
 """Runs a script on the phone and returns what it prints."""
 _CPU = "/sys/devices/system/cpu"
@@ -86,13 +88,13 @@ def read_phone(shell: Shell) -> Phone:
         key, _, rest = line.strip().partition(" ")
         number, _, value = rest.strip().partition(" ")
         if key in ("model", "soc", "platform"):
-            names[key] = rest.strip()
-        elif key in ("clock", "governor", "online") and number.isdigit():
+            names[key] = printable(rest.strip())
+        elif key in ("clock", "governor", "online") and -1 < _whole(number, -1) < MAX_CORES:
             core = int(number)
             if key == "clock":
-                clocks[core] = int(value) if value.isdigit() else 0
+                clocks[core] = _whole(value, 0)
             elif key == "governor":
-                governors[core] = value
+                governors[core] = printable(value)
             elif value == "0":
                 offline.add(core)
     for core in offline:
@@ -112,11 +114,16 @@ def read_clocks_mhz(shell: Shell, cores: Sequence[int]) -> tuple[int, ...]:
         f"cat {_CPU}/cpu{core:d}/cpufreq/scaling_cur_freq 2>/dev/null || echo" for core in cores
     ]
     values = shell("\n".join(lines)).splitlines()
-    return tuple(int(value) // 1000 if value.strip().isdigit() else 0 for value in values)
+    return tuple(_whole(value.strip(), 0) // 1000 for value in values)
+
+
+def _whole(text: str, otherwise: int) -> int:
+    is_whole = text.isascii() and text.isdigit() and len(text) <= 12
+    return int(text) if is_whole else otherwise
 
 
 def _screen(text: str) -> str:
-    state = re.search(r"Display Power: state=(\w+)", text)
+    state = re.search(r"Display Power: state=(\w{1,40})", text)
     if state:
         return state[1].lower()
     wakefulness = re.search(r"mWakefulness=(\w+)", text)

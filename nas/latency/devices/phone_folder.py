@@ -1,11 +1,12 @@
 """The folder on a phone that holds models and the program that runs them."""
 
 import hashlib
+import re
 import shlex
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nas.errors import NasError
+from nas.errors import NasError, shown
 from nas.latency.devices.adb_shell import Adb, PhoneCommandError
 from nas.latency.devices.model_files import model_bytes, model_files
 from nas.latency.runner.bench import Job
@@ -33,12 +34,19 @@ class PhoneFolder:
         if self._source.is_file():
             return _digest(self._source)
         try:
-            return self._adb.shell(f"sha256sum {shlex.quote(self._program)}").partition(" ")[0]
+            said = self._adb.shell(f"sha256sum {shlex.quote(self._program)}")
         except PhoneCommandError as error:
             raise NasError(
                 f"hardware.connection.benchmark_model must be a file here or on "
                 f"{self._adb.name}, but {self._program} is neither. Set it: {EXAMPLE}"
             ) from error
+        digest = said.partition(" ")[0]
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise NasError(
+                f"{self._adb.name} must tell the SHA-256 of {self._program}, but says "
+                f"{shown(digest)}. Set a file here: {EXAMPLE}"
+            )
+        return digest
 
     def program(self) -> str:
         """Return where benchmark_model is on the phone; a file here is copied there."""

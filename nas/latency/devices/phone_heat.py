@@ -31,7 +31,7 @@ def parse_temperature_c(text: str) -> float | None:
     sensors = _SENSOR.findall(block[0] if block else "")
     named = [(name.lower(), _degrees(value)) for value, _, name in sensors]
     typed = [("skin", _degrees(value)) for value, kind, _ in sensors if kind == _SKIN_TYPE]
-    battery = re.search(r"^\s*temperature: (-?\d+)$", text, re.MULTILINE)
+    battery = re.search(r"^\s*temperature: (-?[0-9]{1,6})$", text, re.MULTILINE)
     tenths = [("battery", int(battery[1]) / 10)] if battery else []
     zones = [
         (name.lower(), _degrees(value, thousandths=True))

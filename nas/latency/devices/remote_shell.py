@@ -3,6 +3,7 @@
 Programs here are started by lists of words. What the other side's shell reads is quoted.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -15,10 +16,13 @@ from typing import IO, Any
 from nas.errors import NasError, shown
 from nas.latency.devices.contract import LostDeviceError
 from nas.latency.runner.replies import parse_reply
+from nas.text import printable
 
 # A host also ends up in commands of the user's own ssh settings (ProxyCommand), unquoted.
 _HOST = re.compile(r"((?!-)[\w.+%~-]+@)?(?!-)[\w.:%\[\]-]+")
 _SSH_FAILED = 255
+MAX_LINE_BYTES = 2**20
+MAX_REPLIES = 10_000
 _NOT_FOUND = 127
 SET_HOST = "hardware.connection.host=pi@raspberrypi.local"
 
@@ -78,9 +82,14 @@ class RemoteShell:
             with suppress(BrokenPipeError):
                 write(call.stdin)
                 call.stdin.close()
-            replies = list(call.replies())
-            call.check(needs_reply=not replies)
-        return replies[-1]
+            last = None
+            for number, reply in enumerate(call.replies(), start=1):
+                if number > MAX_REPLIES:
+                    raise NasError(f"{self.host} must answer once, but goes on and on.")
+                last = reply
+            call.check(needs_reply=last is None)
+        assert last is not None, "checked"
+        return last
 
     @contextmanager
     def calling(self, words: Sequence[str]) -> Iterator["Call"]:
@@ -116,10 +125,19 @@ class Call:
 
     def replies(self) -> Iterator[dict[str, Any]]:
         """Yield what it says, until it says no more."""
-        for line in self._stdout:
+        # A board that is broken, or not ours any more, may send lines without end.
+        n_other = 0
+        while line := self._stdout.readline(MAX_LINE_BYTES):
             content = parse_reply(line.decode(errors="replace").rstrip("\r\n"))
             if content is not None:
                 yield content
+                continue
+            n_other += 1
+            if n_other > MAX_REPLIES:
+                raise NasError(
+                    f"{self._shell.host} must answer, but prints other things without end: "
+                    f"{shown(line[:40])}. See what it says: ssh {self._shell.host} true"
+                )
 
     def check(self, *, needs_reply: bool) -> None:
         """Wait for its end, and say what went wrong when the connection broke, or it said nothing.
@@ -160,9 +178,10 @@ class Call:
         )
 
     def _last_error(self) -> str:
-        self._errors.seek(0)
+        self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, self._errors.tell() - MAX_LINE_BYTES))
         lines = self._errors.read().decode(errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return next((printable(line.strip()) for line in reversed(lines) if line.strip()), "")
 
 
 def _started(line: Sequence[str], errors: IO[bytes]) -> "subprocess.Popen[bytes]":

@@ -13,6 +13,7 @@ from nas.latency.devices.watching import Patience, Watch
 from nas.latency.runner.bench import Job
 from nas.latency.runner.timing import Reading
 from nas.steps import OnStep
+from nas.text import printable
 
 N_TRIES = 3
 
@@ -67,8 +68,17 @@ class SshDevice:
         missing = [field.name for field in fields(Facts) if field.name not in content]
         if missing:
             raise NasError(f"{self._board.host} does not tell its {missing[0]}. Check the board.")
-        known = {field.name: content[field.name] for field in fields(Facts)}
-        return Facts(**known | {"cores": tuple(content["cores"])})
+        held = content["cores"] if isinstance(content["cores"], list) else [content["cores"]]
+        texts = {
+            field.name: printable(str(content[field.name]))
+            for field in fields(Facts)
+            if field.type is str
+        }
+        return Facts(
+            **texts,
+            n_cores=self._board.whole(content["n_cores"], "n_cores"),
+            cores=tuple(self._board.whole(core, "core") for core in held),
+        )
 
     def time(
         self,

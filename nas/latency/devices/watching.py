@@ -13,6 +13,7 @@ from nas.latency.runner.replies import FAILED, STOPPED
 from nas.latency.runner.sheet import Sheet, Visit, parse_reading
 from nas.latency.runner.timing import ANCHOR, Reading
 from nas.steps import OnStep
+from nas.text import printable
 
 LONGEST_WAIT_S = 30.0
 # A worker that the system kills (memory) may do better once more, but not for ever.
@@ -101,7 +102,7 @@ class Watch:
                 self._check_end(content["end"])
             if "line" in content:
                 is_old = self._offset < (self._n_old_bytes or 0)
-                self._offset += int(content["n_bytes"])
+                self._offset += content["n_bytes"]
                 yield from self._wanted(content["line"], is_old=is_old)
             if not self._left:
                 return
@@ -132,7 +133,7 @@ class Watch:
             return
         self._is_started = False
         host, status = self._board.host, end.get("status")
-        reason = self._files.named(str(end.get("error", "")))
+        reason = printable(self._files.named(str(end.get("error", ""))[:2000]), 500)
         if status == FAILED:
             raise NasError(f"{host} could not go on: {reason}. {self._board.advice(end)}")
         if status == STOPPED:
@@ -141,8 +142,9 @@ class Watch:
                 "the same command goes on."
             )
         if self._n_idle_starts > MOST_IDLE_STARTS:
+            ended = printable(str(status or "unexpectedly"))
             raise NasError(
-                f"the runner on {host} ended {status or 'unexpectedly'} without a reading, "
+                f"the runner on {host} ended {ended} without a reading, "
                 f"{self._n_idle_starts} times: {reason or 'it says nothing'}. It may lack memory: "
                 f"ssh {host} dmesg"
             )

@@ -34,7 +34,7 @@ def parse_reply(line: str) -> dict[str, Any] | None:
     _, _, text = line.partition(MARK)
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -112,7 +112,7 @@ def parse_reading(line: str | bytes) -> tuple[Reading, str]:
             times_ms=tuple(map(float, content["times_ms"])),
         )
         digest = str(content["model"])
-    except (KeyError, TypeError, RecursionError) as error:
+    except (KeyError, OverflowError, TypeError, RecursionError) as error:
         raise ValueError(f"no reading: {error}") from error
     numbers = (reading.at_s, *reading.times_ms)
     if not reading.times_ms or not all(isfinite(number) and number >= 0 for number in numbers):

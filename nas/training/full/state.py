@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nas.errors import NasError
-from nas.network.checkpoint import prefixed, read_tensors, under, write_tensors
+from nas.errors import NasError, shown
+from nas.network.checkpoint import prefixed, under, write_tensors
+from nas.network.tensor_file import read_tensors
+from nas.text import check_keys, is_number, mapping, parse_json
 from nas.training.full.averaging import Average
 from nas.training.full.watching import EpochRow
 from nas.training.optimizer_state import optimizer_tensors, restore_optimizer
@@ -86,13 +87,15 @@ class Learner:
             tensors, facts = read_tensors(path)
             if facts.get("version") != VERSION:
                 raise KeyError(f"version {VERSION}")
+            # What is wrong with the progress is found before anything is filled in.
+            progress = _progress(parse_json(facts["progress"], "progress"))
             self.network.load_state_dict(under(_WEIGHTS, tensors))
             restore_optimizer(self.optimizer, under(_OPTIMIZER, tensors))
             if self.average is not None:
                 self.average.network.load_state_dict(under(_AVERAGE, tensors))
-            self.scaler.load_state_dict(json.loads(facts["scaler"]))
-            return _progress(json.loads(facts["progress"]))
-        except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            self.scaler.load_state_dict(mapping(parse_json(facts["scaler"], "scaler"), "scaler"))
+            return progress
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise NasError(
                 f"{path} must be the state of this training, but cannot be read: {reason}. Delete "
@@ -106,6 +109,24 @@ def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: one.detach().cpu().clone().contiguous() for name, one in tensors.items()}
 
 
-def _progress(content: dict[str, Any]) -> Progress:
-    rows = [EpochRow(**row) for row in content.pop("rows")]
-    return Progress(rows=rows, **content)
+def _progress(content: object) -> Progress:
+    found = mapping(content, "progress")
+    check_keys(found, "progress", [one.name for one in fields(Progress)])
+    if not isinstance(found["rows"], list):
+        raise NasError(f"rows must be a list, but are {shown(found['rows'])}.")
+    rows = [EpochRow(**_figures(row, EpochRow, "a row")) for row in found.pop("rows")]
+    progress = Progress(rows=rows, **_figures(found, Progress, "progress"))
+    if progress.n_steps < 0 or not 0 <= progress.best_epoch <= len(rows):
+        raise NasError(f"{progress.n_steps} steps with epoch {progress.best_epoch} as the best.")
+    return progress
+
+
+def _figures(content: object, kind: type, where: str) -> dict[str, Any]:
+    """Return the numbers of a record, whole ones where it wants them."""
+    found = mapping(content, where)
+    for one in fields(kind):
+        if one.name in found and not (
+            is_number(found[one.name]) and (one.type is not int or type(found[one.name]) is int)
+        ):
+            raise NasError(f"{one.name} of {where} is {shown(found[one.name])}.")
+    return found

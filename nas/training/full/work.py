@@ -2,15 +2,17 @@
 
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
+from nas.errors import NasError
 from nas.network.checkpoint import Checkpoint, write_tensors
 from nas.network.depthwise import quicken
+from nas.network.tensor_file import UnreadableError, read_tensors
 from nas.training.batches import input_channels
 from nas.training.conditions import (
     keep_freed_memory,
@@ -140,10 +142,20 @@ class _Work:
         checkpoint = self.feed.batches.checkpoint(self.job.arch, weights, self.job.data.classes)
         checkpoint.save(path)
 
+    def _restore(self, path: Path) -> None:
+        try:
+            self.network.load_state_dict(read_tensors(path)[0])
+        except (RuntimeError, UnreadableError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise NasError(
+                f"{path} must hold the best weights of this training, but does not: {reason}. "
+                "Choose another hydra.run.dir= to train anew."
+            ) from error
+
     def _metrics(self, progress: Progress) -> dict[str, Any]:
         job, rows = self.job, progress.rows
         self.fabric.barrier()  # until the best weights are written
-        self.network.load_state_dict(load_file(job.folder.best))
+        self._restore(job.folder.best)
         part = "validation" if job.data.test is None else "test"
         images = self.feed.batches.validation if job.data.test is None else job.data.test
         accuracy = evaluate(self.network, images, self.feed, self.fabric)
