@@ -118,7 +118,8 @@ def kill_at_random(database: Postgres, folder: Path, n_kills: int) -> int:
 
     running = {name: begin(name) for name in ("one", "two")}
     for number in range(n_kills):
-        time.sleep(draw.uniform(1.0, 4.0))
+        wait_for_more(folder, draw.randint(1, 12))
+        time.sleep(draw.uniform(0.0, 0.3))
         what = ("command", "backend", "command", "server")[number % 4]
         if what == "server":
             database.kill()
@@ -149,6 +150,18 @@ def kill_at_random(database: Postgres, folder: Path, n_kills: int) -> int:
     assert [one.number for one in trials] == list(range(len(ids)))
     assert {one.state for one in trials} == {TrialState.COMPLETE}
     return len(ids)
+
+
+def n_journalled(folder: Path) -> int:
+    return sum(path.read_bytes().count(b'"op_code":4') for path in folder.glob("*/study.journal"))
+
+
+def wait_for_more(folder: Path, n_trials: int) -> None:
+    """Wait until the commands have finished so many more trials."""
+    before, deadline = n_journalled(folder), time.monotonic() + 120
+    while n_journalled(folder) < before + n_trials:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def end(process: subprocess.Popen[str]) -> None:
