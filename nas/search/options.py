@@ -244,6 +244,7 @@ def _surrogate_hash(options: SearchSettings) -> str | None:
 def facts_of(
     options: SearchSettings, table: LatencyTable, identity: dict[str, Any]
 ) -> dict[str, str]:
+    """Return what the report and environment.json say of the run."""
     kept = ("device", "cpu", "runtime", "threads", "dtype", "source", "error")
     return {
         "hardware": str(options.hardware["name"]),
