@@ -152,6 +152,7 @@ def test_recorded_options_come_before_those_of_the_config(written: Path) -> None
     own = {"_target_": "a.Proxy", "n_train": 9, "folder": "mine", "device": "cuda", "new": 1}
     now = OPTIONS | {"proxy": own, "target_ms": 2.0, "replay": "run", "trial": 5}
     change(written, options__proxy__folder="elsewhere", options__proxy__device="cuda:9")
+    change(written, options__storage="postgresql://elsewhere/nas")
     merged = RunRecord.read(written / "run").over(now)
     # Where things lie, and on what they run, is not for a run folder to say.
     proxy = {"_target_": "a.Proxy", "n_train": 5, "folder": "mine", "device": "cuda"}
@@ -227,7 +228,11 @@ def test_a_shared_study_repeats_as_well(tmp_path: Path, enter: Enter) -> None:
     for name, n_trials in (("one", 3), ("two", 5)):
         done = enter(main, *words, storage, f"n_trials={n_trials}", f"hydra.run.dir={name}")
         assert done.returncode == 0, done.stderr
-    done = enter(main, "replay=one", "trial=4", "hydra.run.dir=again")  # a trial of the other
+    again = ("replay=one", "trial=4", "hydra.run.dir=again")  # a trial of the other
+    done = enter(main, *again)
+    assert done.returncode == 2
+    assert f"sqlite:///{tmp_path}/shared.db. If you trust it, add storage=" in done.stderr
+    done = enter(main, *again, storage)
     assert (done.returncode, done.stderr) == (0, "")
     assert "tiny, trial 4" in done.stdout
 

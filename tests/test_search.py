@@ -236,6 +236,10 @@ WRONG_OPTIONS = [
     (["~objective._target_"], ["objective reward must name what to make in `_target_`"]),
     (["sampler=tpe", "sampler.n_startup_trials=x"], ["sampler tpe fails", "'str'"]),
     (["space=" + "x/" * 3000], ["must be a file"]),
+    (["study=mine"], ["study= names what commands share", "Add storage="]),
+    (["storage=sqlite:///a.db", "study=a/b"], ["study must be 1 to 100 letters", "'a/b'"]),
+    (["storage_wait_s=-1"], ["storage_wait_s must be from 0", "is -1"]),
+    (["storage=nowhere://a/b"], ["storage must be postgresql://", "nowhere://a/b"]),
 ]
 
 

@@ -37,7 +37,7 @@ needs_sshd = pytest.mark.skipif(
 class Sshd:
     """An ssh server of its own: keys, port and settings in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, forced: str = "") -> None:
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir()
@@ -59,6 +59,7 @@ class Sshd:
                 StrictModes no
                 UsePAM no
                 PasswordAuthentication no
+                {forced}
                 """)
         )
         host_key = (folder / "host_key.pub").read_text()

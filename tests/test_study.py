@@ -1,5 +1,6 @@
 """A target's search: what it counts, keeps and repeats."""
 
+import copy
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from nas.errors import NasError, NetworkError
 from nas.latency.table import LatencyTable, Row
 from nas.objective import Constraint, Objective, Pareto, Reward
 from nas.results import RunFolder
+from nas.search.distributions import categorical, lasting
 from nas.search.evolution import RegularizedEvolution
 from nas.search.journal import Journal
 from nas.search.records import Target
@@ -379,6 +381,18 @@ def test_a_search_in_which_all_networks_fail_ends(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="loss must be a number"):
         list(search.run())
     assert len(search.finished) == 4
+
+
+def test_distributions_are_told_apart_and_copied_as_optunas_own() -> None:
+    mixed = {"one": (True, 1.5), "two": (1, 1.5), "three": (1, 1.5)}
+    plain = categorical(mixed)
+    quick = lasting(plain)
+    assert quick["two"] is quick["three"] is copy.deepcopy(quick["two"])
+    assert [type(one.choices[0]) for one in quick.values()] == [bool, int, int]  # type: ignore[attr-defined]
+    for name, one in plain.items():
+        assert quick[name] == lasting({name: one})[name]
+        assert quick[name]._asdict() == one._asdict()
+        assert (quick[name] == quick["two"]) == (one == plain["two"])
 
 
 def test_a_pruner_remembers_the_trials_before_an_interruption(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ Measures every layer of both MobileNetV3 spaces and of the baselines on the devi
 rows by whole networks and checks them on others (`calibrate=60 check=60`). `arch=<name or file>`
 (with `width=`, `resolution=`) adds one network's layers, `layer=` a single one, `space=<name>`
 those of another space; `runtime=litert dtype=int8` measures another runtime. Interrupted, the same
-command goes on. For hardware that a cost model stands for, such as pixel_cpu, the rows come from
-the model.
+command goes on. `"hardware.connection.host=[pi1,pi2]"` shares the work among identical boards. For
+hardware that a cost model stands for, such as pixel_cpu, the rows come from the model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,9 @@ from rich.table import Table
 
 from nas.arch import Layer
 from nas.commands import command, require_choice, settings
+from nas.errors import NasError
 from nas.latency.cost_model import CostModel
+from nas.latency.devices.group import DeviceGroup
 from nas.latency.devices.registry import load_device
 from nas.latency.modelled import extended, modelled_table
 from nas.latency.runtimes.variants import Variant
@@ -59,6 +61,8 @@ def _measured(
 ) -> LatencyTable:
     hardware, plan = options.chosen_hardware, options.plan
     device = load_device(hardware.device, hardware.connection)
+    if isinstance(device, DeviceGroup):
+        device.on_lost = _saying_loss(console)
     # What is wrong is said before the seconds that torch takes to import.
     Variant.of(hardware.runtime, hardware.dtype, hardware.mode)
     device.facts(hardware.runtime, hardware.threads, tuple(hardware.cores))
@@ -80,6 +84,14 @@ def _measured(
         without = ", without fresh=true to go on from it" if options.fresh else ""
         console.print(f"What was measured is kept beside {path}{without}.")
         raise
+
+
+def _saying_loss(console: Console) -> Callable[[str, NasError], None]:
+    def say(name: str, error: NasError) -> None:
+        text = f"{name} is lost, and the others make what it had before it. {error}"
+        console.print(text, markup=False, highlight=False)
+
+    return say
 
 
 def _modelled(

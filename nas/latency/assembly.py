@@ -80,7 +80,14 @@ def check(table: LatencyTable, probes: Probes, found: Measurements) -> Check:
 
 def _row(layer: Layer, measured: Measurement) -> Row:
     ms = measured.ms
-    return Row(layer=layer, ms=ms, iqr_ms=measured.iqr_ms, n=measured.n, isolated_ms=ms)
+    return Row(
+        layer=layer,
+        ms=ms,
+        iqr_ms=measured.iqr_ms,
+        n=measured.n,
+        isolated_ms=ms,
+        n_devices=measured.n_devices,
+    )
 
 
 def _corrected(row: Row, correction: Correction) -> Row:

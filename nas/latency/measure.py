@@ -9,6 +9,7 @@ from typing import Self
 from nas.arch import Layer
 from nas.latency.assembly import assemble, check, companions, today
 from nas.latency.check import check_path
+from nas.latency.device_offsets import devices_header
 from nas.latency.devices.contract import Device, Facts
 from nas.latency.raw_times import check_conditions, raw_times_path
 from nas.latency.runner.timing import Plan
@@ -143,6 +144,7 @@ def _about(before: Facts, after: Facts, timings: Timings, n_sessions: int) -> di
         "anchor_drift_percent": f"{timings.anchor_drift_percent:.1f}",
         "seconds": f"{timings.seconds:.1f}",
         "sessions": str(n_sessions),
+        **devices_header(timings.device_paces),
     }
 
 

@@ -2,14 +2,13 @@
 
 A later session that adds rows to a finished table has a file of its own, `<table>.raw-2.jsonl`.
 
-The first line holds the conditions. A run that was interrupted, also by `kill -9` in the middle of
-a line, goes on from the whole lines.
+The first line holds the conditions. Where several devices measured, each visit names its own. A run
+that was interrupted, also by `kill -9` in the middle of a line, goes on from the whole lines.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def appending(path: Path, conditions: Mapping[str, str]) -> Iterator[Callable[[R
     with path.open("ab", buffering=0) as file:
 
         def append(reading: Reading) -> None:
-            line = json.dumps(asdict(reading)).encode() + b"\n"
+            line = json.dumps(reading.content()).encode() + b"\n"
             try:
                 while line:
                     line = line[file.write(line) :]
@@ -83,8 +82,9 @@ def _whole_lines(path: Path) -> list[str]:
 
 def _reading(line: str, where: str) -> Reading:
     content = _object(line, where)
-    names = {"name", "round", "at_s", "times_ms"}
-    if content.keys() != names or not isinstance(content["name"], str):
+    device, names = content.pop("device", ""), {"name", "round", "at_s", "times_ms"}
+    is_named = isinstance(device, str) and isinstance(content.get("name"), str)
+    if content.keys() != names or not is_named:
         raise NasError(f"{where} must hold name, round, at_s and times_ms. {_START_AGAIN}")
     times_ms, number = content["times_ms"], content["round"]
     is_valid = isinstance(times_ms, list) and times_ms and all(map(_is_time, times_ms))
@@ -97,6 +97,7 @@ def _reading(line: str, where: str) -> Reading:
         round=number,
         at_s=float(content["at_s"]),
         times_ms=tuple(map(float, times_ms)),
+        device=device,
     )
 
 

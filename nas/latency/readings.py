@@ -4,6 +4,10 @@ A busy machine works at several paces, minutes or milliseconds long. Visits that
 other in time share a pace, whatever they ran: how much slower than usual the neighbours of a visit
 were tells how slow the machine was. Times are divided by that, so every figure means the same
 machine: one at its quick decile, because other work can only slow it down.
+
+Where several devices shared the work, a visit's neighbours are those on its own device, and what is
+usual for a name comes from all of them: so a device that is slower as a whole is at a slow pace.
+Figures then mean the device in the middle, each counted by its visits.
 """
 
 from collections.abc import Sequence
@@ -22,17 +26,20 @@ SETTLED_SPREAD = 0.05
 # within 1.8 %, layers within 2.2 %; the plain lowest decile gave 7 % and 8 %.
 N_NEIGHBOURS = 4
 N_SWEEPS = 3
+# What a device's pace leaves in the usual times of its names halves in each sweep.
+N_SHARED_SWEEPS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """The times of one thing, a tuple a visit, and the pace of the machine at each visit.
+    """The times of one thing, a tuple a visit in the order of rounds, and the pace at each visit.
 
     A pace of 1.2 means that the machine was 1.2 times as slow as in its quick decile.
     """
 
     visits_ms: tuple[tuple[float, ...], ...]
     paces: tuple[float, ...]
+    n_devices: int = 1
 
     def slowed(self, pace: float) -> "Measurement":
         """Return the same visits on a machine that is `pace` times as slow as it seemed."""
@@ -84,14 +91,10 @@ class Measurement:
 
 def measurements(readings: Sequence[Reading]) -> dict[str, Measurement]:
     """Return what the visits, in order of time, say of each name."""
-    visits: dict[str, list[tuple[tuple[float, ...], float]]] = {}
+    visits: dict[str, list[tuple[Reading, float]]] = {}
     for reading, pace in zip(readings, paces(readings), strict=True):
-        visits.setdefault(reading.name, []).append((reading.times_ms, float(pace)))
-    found = {}
-    for name, pairs in visits.items():
-        times_ms, its_paces = zip(*pairs, strict=True)
-        found[name] = Measurement(visits_ms=times_ms, paces=its_paces)
-    return found
+        visits.setdefault(reading.name, []).append((reading, float(pace)))
+    return {name: _measurement(pairs) for name, pairs in visits.items()}
 
 
 def paces(readings: Sequence[Reading]) -> NDArray[np.float64]:
@@ -100,30 +103,75 @@ def paces(readings: Sequence[Reading]) -> NDArray[np.float64]:
     A visit itself has no say in its own pace, or every outlier would excuse itself. What is usual
     for a name and the pace depend on each other, so both are found in turns.
     """
-    found = np.ones(len(readings))
-    if len(readings) <= N_NEIGHBOURS:
-        return found
-    _, numbers = np.unique([reading.name for reading in readings], return_inverse=True)
-    times = np.array([_median_ms(reading) for reading in readings])
-    for _ in range(N_SWEEPS):
-        relative = times / _usual(times / found, numbers)[numbers]
-        padded = np.pad(relative, N_NEIGHBOURS, mode="reflect")
-        windows = sliding_window_view(padded, 2 * N_NEIGHBOURS + 1)
-        found = np.median(np.delete(windows, N_NEIGHBOURS, axis=1), axis=1)
-    return np.asarray(found / np.quantile(found, QUICK), dtype=np.float64)
+    found, quick = _slowness(readings)
+    return np.asarray(found / np.median(quick), dtype=np.float64)
+
+
+def device_paces(readings: Sequence[Reading]) -> dict[str, float]:
+    """Return how slow each device is at its quick decile: 1 is the one in the middle."""
+    devices = [reading.device for reading in readings]
+    if len(set(devices)) < 2:
+        return dict.fromkeys(devices, 1.0)
+    _, quick = _slowness(readings)
+    return dict(zip(devices, map(float, quick / np.median(quick)), strict=True))
 
 
 def anchor_drift_percent(readings: Sequence[Reading]) -> float:
     """Return how far the anchor's slowest round lies above its fastest, in percent.
 
-    A round's figure is the median over the anchor's visits in it, uncorrected.
+    A round's figure is the median over the anchor's visits in it, uncorrected. Of several devices,
+    it is that of the one that drifted most.
     """
-    rounds: dict[int, list[float]] = {}
+    rounds: dict[str, dict[int, list[float]]] = {}
     for reading in readings:
         if reading.name == ANCHOR:
-            rounds.setdefault(reading.round, []).append(_median_ms(reading))
-    medians = [float(np.median(times)) for times in rounds.values()]
-    return 100 * (max(medians) / min(medians) - 1) if medians else 0.0
+            its_rounds = rounds.setdefault(reading.device, {})
+            its_rounds.setdefault(reading.round, []).append(_median_ms(reading))
+    drifts = []
+    for its_rounds in rounds.values():
+        medians = [float(np.median(times)) for times in its_rounds.values()]
+        drifts.append(100 * (max(medians) / min(medians) - 1))
+    return max(drifts, default=0.0)
+
+
+def _measurement(pairs: Sequence[tuple[Reading, float]]) -> Measurement:
+    # Several devices are in different rounds at a time; the halves are those of the rounds.
+    pairs = sorted(pairs, key=lambda pair: pair[0].round)
+    return Measurement(
+        visits_ms=tuple(reading.times_ms for reading, _ in pairs),
+        paces=tuple(pace for _, pace in pairs),
+        n_devices=len({reading.device for reading, _ in pairs}),
+    )
+
+
+def _slowness(
+    readings: Sequence[Reading],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how slow the device of each visit was then, and how slow it is at its quick decile."""
+    found, quick = np.ones(len(readings)), np.ones(len(readings))
+    if len(readings) <= N_NEIGHBOURS:
+        return found, quick
+    _, numbers = np.unique([reading.name for reading in readings], return_inverse=True)
+    names, owners = np.unique([reading.device for reading in readings], return_inverse=True)
+    devices = [np.flatnonzero(owners == owner) for owner in range(len(names))]
+    times = np.array([_median_ms(reading) for reading in readings])
+    for _ in range(N_SWEEPS if len(devices) == 1 else N_SHARED_SWEEPS):
+        relative = times / _usual(times / found, numbers)[numbers]
+        for own in devices:
+            found[own] = _beside(relative[own])
+    for own in devices:
+        quick[own] = np.quantile(found[own], QUICK)
+    return found, quick
+
+
+def _beside(relative: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of each value's neighbours, itself left out."""
+    reach = min(N_NEIGHBOURS, len(relative) - 1)
+    if reach == 0:
+        return relative
+    padded = np.pad(relative, reach, mode="reflect")
+    windows = sliding_window_view(padded, 2 * reach + 1)
+    return np.asarray(np.median(np.delete(windows, reach, axis=1), axis=1), dtype=np.float64)
 
 
 def _median_ms(reading: Reading) -> float:

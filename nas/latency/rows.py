@@ -25,6 +25,8 @@ CALIBRATED_COLUMNS = ("isolated_ms", "std_ms")
 PLACE_COLUMNS = ("se_at",)
 """Only where some layer has its squeeze-and-excite elsewhere than after the depthwise convolution:
 no space and no hand-designed network has."""
+DEVICES_COLUMNS = ("devices",)
+"""Only where several identical devices shared the work."""
 LEAST_MS = 1e-6
 SOURCES = ("measured", "modelled")
 
@@ -34,7 +36,8 @@ class Row:
     """What one layer costs: `ms` is what sums, `iqr_ms` its spread over `n` timings.
 
     A row that whole networks have calibrated also knows `isolated_ms`, what the layer took when it
-    was timed alone, and `std_ms`, the standard deviation of the calibrated `ms`.
+    was timed alone, and `std_ms`, the standard deviation of the calibrated `ms`. `n_devices` tells
+    on how many identical devices it was timed.
     """
 
     layer: Layer
@@ -44,6 +47,7 @@ class Row:
     source: str = "measured"
     isolated_ms: float | None = None
     std_ms: float | None = None
+    n_devices: int = 1
 
     @property
     def is_calibrated(self) -> bool:
@@ -56,7 +60,8 @@ def columns_of(rows: Iterable[Row]) -> tuple[str, ...]:
     rows = list(rows)
     calibrated = CALIBRATED_COLUMNS if any(row.is_calibrated for row in rows) else ()
     is_placed = any(row.layer.se_at != "depthwise" for row in rows)
-    return (*COLUMNS, *calibrated, *(PLACE_COLUMNS if is_placed else ()))
+    devices = DEVICES_COLUMNS if any(row.n_devices > 1 for row in rows) else ()
+    return (*COLUMNS, *calibrated, *(PLACE_COLUMNS if is_placed else ()), *devices)
 
 
 def write_row(row: Row, columns: tuple[str, ...]) -> list[object]:
@@ -65,7 +70,8 @@ def write_row(row: Row, columns: tuple[str, ...]) -> list[object]:
     cells = [*layer, f"{row.ms:.6f}", f"{row.iqr_ms:.6f}", row.n, row.source]
     more = [getattr(row, name) for name in columns[len(COLUMNS) :] if name in CALIBRATED_COLUMNS]
     place = [row.layer.se_at] if "se_at" in columns else []
-    return [*cells, *("" if ms is None else f"{ms:.6f}" for ms in more), *place]
+    devices = [row.n_devices] if "devices" in columns else []
+    return [*cells, *("" if ms is None else f"{ms:.6f}" for ms in more), *place, *devices]
 
 
 def read_row(cells: list[str], columns: tuple[str, ...], where: str) -> Row:
@@ -86,6 +92,7 @@ def read_row(cells: list[str], columns: tuple[str, ...], where: str) -> Row:
             source=_source(row),
             isolated_ms=_time(row, "isolated_ms") if row.get("isolated_ms") else None,
             std_ms=number(row, "std_ms") if row.get("std_ms") else None,
+            n_devices=_integer(row, "devices") if "devices" in row else 1,
         )
     except NasError as error:
         raise NasError(f"{where}: {error}") from error

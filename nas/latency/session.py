@@ -1,6 +1,7 @@
 """One session of timing: named subjects on one device, every visit kept as it ends."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from nas.arch import Layer
 from nas.latency.devices.contract import Device
 from nas.latency.models import model_files
 from nas.latency.raw_times import appending, read_raw_times
-from nas.latency.readings import Measurement, anchor_drift_percent, measurements
+from nas.latency.readings import Measurement, anchor_drift_percent, device_paces, measurements
 from nas.latency.runner.bench import Job
 from nas.latency.runner.timing import ANCHOR, Plan, Reading, n_visits
 from nas.latency.runtimes.contract import Runtime
@@ -46,13 +47,16 @@ class Session:
         readings = read_raw_times(self.raw_path, self.conditions)
         with appending(self.raw_path, self.conditions) as append:
             for plan, chosen in self._passes(subjects, readings):
-                for reading in self._pass(chosen, plan, readings):
-                    append(reading)
-                    readings.append(reading)
+                # Closed at once, so that a device stops when this is left by an error.
+                with closing(self._pass(chosen, plan, readings)) as fresh:
+                    for reading in fresh:
+                        append(reading)
+                        readings.append(reading)
         return Timings(
             measurements=measurements(readings),
-            seconds=readings[-1].at_s if readings else 0.0,
+            seconds=_until_s(readings),
             anchor_drift_percent=anchor_drift_percent(readings),
+            device_paces=device_paces(readings),
         )
 
     def _passes(
@@ -69,7 +73,7 @@ class Session:
 
     def _pass(
         self, subjects: Sequence[Subject], plan: Plan, readings: Sequence[Reading]
-    ) -> Iterator[Reading]:
+    ) -> Generator[Reading, None, None]:
         done = {(reading.name, reading.round) for reading in readings}
         left = [one for one in subjects if n_visits([one.name], plan, done)]
         if not left:
@@ -86,19 +90,32 @@ class Session:
             models={name: file for name, file in files.items() if name != ANCHOR},
             anchor=files[ANCHOR],
         )
-        start_s = readings[-1].at_s if readings else 0.0
         what = "timing" if plan.first_round == 0 else "timing again"
         n_all, n_timed = n_visits([one.name for one in left], plan, done), 0
-        for reading in self.device.time(job, done=done, start_s=start_s, on_step=self.on_step):
-            yield reading
-            n_timed += reading.name != ANCHOR
-            self.on_step(what, n_timed, n_all)
+        begin_s = _until_s(readings)
+        timed = self.device.time(job, done=done, start_s=begin_s, on_step=self.on_step)
+        try:
+            for reading in timed:
+                yield reading
+                n_timed += reading.name != ANCHOR
+                self.on_step(what, n_timed, n_all)
+        finally:
+            if isinstance(timed, Generator):
+                timed.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """What a session found: a measurement a name, and how quiet the machine was."""
+    """What a session found: a measurement a name, how quiet the machine was, and the devices.
+
+    `device_paces` has what each of several devices is slower than the one in the middle by.
+    """
 
     measurements: Mapping[str, Measurement]
     seconds: float
     anchor_drift_percent: float
+    device_paces: Mapping[str, float]
+
+
+def _until_s(readings: Sequence[Reading]) -> float:
+    return max((reading.at_s for reading in readings), default=0.0)

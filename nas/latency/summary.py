@@ -5,6 +5,7 @@ from statistics import median
 
 from nas.arch import Arch
 from nas.latency.answers import answers, sizes_text, slowest
+from nas.latency.device_offsets import devices_said
 from nas.latency.readings import STABLE_SPREAD
 from nas.latency.table import LatencyTable, Row
 from nas.latency.verdict import figure, verdict
@@ -21,6 +22,7 @@ def summary(table: LatencyTable) -> Lines:
         *_answers(table),
         *_references(table),
         *_steadiness(table),
+        *_devices(table),
         *trust(table),
     ]
 
@@ -56,6 +58,11 @@ def _references(table: LatencyTable) -> Lines:
     error = figure(table.header, "check_mean_error_percent")
     doubt = f", ± {error:.1f} %" if isfinite(error) else ""
     return [(name, f"{ms:8.3f} ms  the sum of its layers{doubt}") for name, ms in references(table)]
+
+
+def _devices(table: LatencyTable) -> Lines:
+    said = devices_said(table.header)
+    return [("devices", said)] if said else []
 
 
 def _steadiness(table: LatencyTable) -> Lines:

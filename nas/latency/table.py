@@ -16,6 +16,7 @@ from nas.latency.csv_file import VERSION, read_csv, write_csv
 from nas.latency.rows import (
     CALIBRATED_COLUMNS,
     COLUMNS,
+    DEVICES_COLUMNS,
     PLACE_COLUMNS,
     Row,
     columns_of,
@@ -128,7 +129,7 @@ class LatencyTable:
             NasError: the file is missing, truncated, or a row is wrong; the line is named.
         """
         path = find("latency_tables", name_or_path, ".csv")
-        file = read_csv(path, COLUMNS, CALIBRATED_COLUMNS, PLACE_COLUMNS)
+        file = read_csv(path, COLUMNS, CALIBRATED_COLUMNS, PLACE_COLUMNS, DEVICES_COLUMNS)
         rows: dict[Layer, Row] = {}
         for number, cells in enumerate(file.rows, start=file.first_line):
             row = read_row(cells, file.columns, f"{path}, line {number}")

@@ -59,6 +59,11 @@ class SearchSettings:
 
 
 def check(options: SearchSettings) -> None:
+    """Refuse what cannot be meant.
+
+    Raises:
+        NasError: an option out of its bounds, or two that exclude each other.
+    """
     if options.n_trials is not None and not 1 <= options.n_trials <= 10**6:
         raise NasError(f"n_trials must be from 1 to 1000000, but is {options.n_trials}.")
     if not 0 <= options.seed < 2**31:

@@ -73,20 +73,19 @@ class RunRecord:
         """Return the recorded options in place of those of the config.
 
         What is made of them, `_target_`, is the config's alone, as a run folder may come from
-        anywhere; and so is what belongs to the machine.
+        anywhere; and so are the storage and what belongs to the machine.
 
         Raises:
             NasError: the run made something else of an option than the config does.
         """
-        kept = ("replay", "trial", "storage_wait_s", "workers")
+        kept = ("replay", "trial", "storage", "storage_wait_s", "workers")
         recorded = {name: value for name, value in self.options.items() if name not in kept}
         merged = dict(_merged(options, recorded, f"{self.path}/environment.json"))
         own = {name: options["proxy"][name] for name in MACHINES_OWN if name in options["proxy"]}
         own.pop("data", None)
         where = f"proxy of {self.path}/environment.json"
         merged["proxy"] = {**mapping(merged.get("proxy"), where), **own}
-        merged |= {name: options[name] for name in kept if name in options}
-        return merged | {"storage": options["storage"] or self.options.get("storage")}
+        return merged | {name: options[name] for name in kept if name in options}
 
 
 def with_recorded_choices(words: Sequence[str]) -> list[str]:

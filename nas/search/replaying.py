@@ -75,8 +75,14 @@ def replay(cfg: DictConfig) -> bool:
 
 
 def _trial(record: RunRecord, options: SearchSettings, study: str) -> FrozenTrial:
-    if options.storage:
-        trials = _shared_trials(options.storage, f"{record.identity.get('study')}-{study}")
+    shared = record.identity.get("study")
+    if shared and options.storage is None:  # a run folder may not say where passwords are sent
+        raise NasError(
+            f"the trials of {record.path} are in a storage that commands share, "
+            f"{record.options.get('storage')}. If you trust it, add storage=<its address>."
+        )
+    if shared:
+        trials = _shared_trials(str(options.storage), f"{shared}-{study}")
     else:
         trials = read_trials(record.path / "study.journal", study)
     for trial in trials:

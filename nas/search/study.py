@@ -9,7 +9,6 @@ from math import isfinite
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, create_trial
@@ -18,6 +17,7 @@ from nas.arch import Arch
 from nas.errors import NasError, shown
 from nas.latency.table import LatencyTable
 from nas.objective import pareto_front
+from nas.search.distributions import categorical, lasting
 from nas.search.records import STATES, Evaluation, Finished, Proxy, Target, Trainer
 from nas.search.storage import Storage
 from nas.workers.contract import Ended, Failure, Workers
@@ -56,10 +56,8 @@ class TargetSearch:
     def __post_init__(self) -> None:
         directions = self.target.objective.directions
         self._crew = self.workers or LocalWorkers(partial(judge, self.proxy))
-        self._distributions: dict[str, BaseDistribution] = {
-            name: CategoricalDistribution(values)
-            for name, values in self.target.space.choices.items()
-        }
+        self._plain = categorical(self.target.space.choices)
+        self._distributions = lasting(self._plain)
         past = self.storage.trials(self.target.name, directions)
         for trial in past:
             self._keep(Finished.of(trial, trial.number))
@@ -236,6 +234,7 @@ class TargetSearch:
         values = self._values(evaluation) if evaluation.is_whole else ()
         state = STATES[evaluation.state]
         told = self._study.tell(asked.trial, list(values) or None, state=state)
+        told.distributions = self._plain
         finished = Finished(
             number=len(self.finished),
             choices=asked.choices,
@@ -288,7 +287,7 @@ def _without_figures(trial: FrozenTrial) -> FrozenTrial:
         state=trial.state,
         values=trial.values,
         params=trial.params,
-        distributions=trial.distributions,
+        distributions=lasting(trial.distributions),
         system_attrs=trial.system_attrs,
         intermediate_values=trial.intermediate_values,
     )

@@ -96,10 +96,9 @@ class RayCluster:
         try:
             ray.init(**options)
         except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
-            where = self.address or "on this machine"
+            where = f"at {self.address}" if self.address else "can be started on this machine"
             raise NasError(
-                f"no Ray cluster {where}: {one_line(str(error))[:300]} Start one (ray start "
-                "--head) or give its workers.address=."
+                f"no Ray cluster {where}: {one_line(str(error))[:300]}. {_advice(error)}"
             ) from error
 
     def _n_that_fit(self, resources: Mapping[str, float]) -> int:
@@ -124,6 +123,18 @@ def _amount(value: float, name: str) -> float:
     if value > 1 and value != int(value):
         raise NasError(f"{name} must be a whole number above 1, but is {value:g}.")
     return value
+
+
+def _advice(error: BaseException) -> str:
+    said, cause = "", error.__context__
+    while cause is not None:
+        said, cause = said + str(cause), cause.__context__
+    if "token" in said.lower():
+        return (
+            "It wants a token: set RAY_AUTH_MODE=token, and copy ~/.ray/auth_token from the "
+            "machine where the cluster was started."
+        )
+    return "Start one (ray start --head) and give its workers.address=, or try workers=processes."
 
 
 def check_answers(address: str) -> None:

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import TypeVar
 
 from nas.errors import NasError
+from nas.latency.devices.contract import LostDeviceError
 from nas.steps import OnStep
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ _ADVICE = (
 _PLUG_IN = "Plug it in, switch USB debugging on in its developer options, and see: adb devices"
 
 
-class LostPhoneError(NasError):
+class LostPhoneError(LostDeviceError):
     """Report that the phone does not answer, not what was done on it."""
 
 

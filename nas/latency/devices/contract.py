@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from nas.errors import NasError
 from nas.latency.runner.bench import Job
 from nas.latency.runner.timing import Reading
 from nas.steps import OnStep
@@ -20,6 +21,10 @@ class Facts:
     clock_mhz: str
     temperature_c: str
     runtime_version: str
+
+
+class LostDeviceError(NasError):
+    """Report that a device does not answer, not what was done on it."""
 
 
 class Device(Protocol):

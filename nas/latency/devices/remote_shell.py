@@ -14,6 +14,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from nas.errors import NasError, shown
+from nas.latency.devices.contract import LostDeviceError
 from nas.latency.runner.replies import parse_reply
 from nas.text import printable
 
@@ -26,7 +27,7 @@ _NOT_FOUND = 127
 SET_HOST = "hardware.connection.host=pi@raspberrypi.local"
 
 
-class UnreachableError(NasError):
+class UnreachableError(LostDeviceError):
     """Report that the connection failed or broke, not what was done over it."""
 
 

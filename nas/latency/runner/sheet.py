@@ -94,7 +94,7 @@ def parse_sheet(text: str | bytes) -> Sheet:
 
 def reading_line(reading: Reading, digest: str) -> str:
     """Return the line that keeps a reading of the model `digest`."""
-    return json.dumps(asdict(reading) | {"model": digest}) + "\n"
+    return json.dumps(reading.content() | {"model": digest}) + "\n"
 
 
 def parse_reading(line: str | bytes) -> tuple[Reading, str]:

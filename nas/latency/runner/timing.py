@@ -10,7 +10,8 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 try:
     import resource
@@ -50,12 +51,23 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One visit: the times of consecutive runs, taken `at_s` seconds after the first visit."""
+    """One visit: the times of consecutive runs, taken `at_s` seconds after the first visit.
+
+    `device` tells which of several made it; it is empty where there is one.
+    """
 
     name: str
     round: int
     at_s: float
     times_ms: tuple[float, ...]
+    device: str = ""
+
+    def content(self) -> dict[str, Any]:
+        """Return what a file keeps: the fields, the device only where it has a name."""
+        content = asdict(self)
+        if not self.device:
+            del content["device"]
+        return content
 
 
 def time_rounds(
