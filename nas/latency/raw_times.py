@@ -82,9 +82,11 @@ def _whole_lines(path: Path) -> list[str]:
 
 def _reading(line: str, where: str) -> Reading:
     content = _object(line, where)
-    device, names = content.pop("device", ""), {"name", "round", "at_s", "times_ms"}
-    is_named = isinstance(device, str) and isinstance(content.get("name"), str)
-    if content.keys() != names or not is_named:
+    device = content.pop("device", "")
+    names = {"name", "round", "at_s", "times_ms"}
+    if content.keys() != names or not all(
+        isinstance(one, str) for one in (device, content["name"])
+    ):
         raise NasError(f"{where} must hold name, round, at_s and times_ms. {_START_AGAIN}")
     times_ms, number = content["times_ms"], content["round"]
     is_valid = isinstance(times_ms, list) and times_ms and all(map(_is_time, times_ms))
