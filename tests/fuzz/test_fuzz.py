@@ -74,7 +74,7 @@ def test_a_time_of_many_digits_is_worded(tmp_path: Path) -> None:
     content = kept(reader.examples)[0]
     assert b"none,1.0,0.5,1\n" in content
     many = content.replace(b"none,1.0,0.5,1\n", b"none," + b"9" * 400 + b",0.5,1\n")
-    with pytest.raises(NasError, match="too many digits|positive number"):
+    with pytest.raises(NasError, match=r"too many digits|positive number"):
         reader.try_on(many, tmp_path)
 
 
