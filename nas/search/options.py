@@ -98,6 +98,11 @@ def _table_name(options: SearchSettings) -> str:
 
 
 def table_of(options: SearchSettings) -> LatencyTable:
+    """Load the table that the options name.
+
+    Raises:
+        NasError: it is not there, or cannot be read.
+    """
     name = _table_name(options)
     if options.table is None and name not in names("latency_tables", ".csv"):
         raise NasError(
@@ -108,6 +113,11 @@ def table_of(options: SearchSettings) -> LatencyTable:
 
 
 def targets_of(options: SearchSettings, table: LatencyTable, console: Console) -> list[Target]:
+    """Return the targets whose latency can be reached, and say what was left out.
+
+    Raises:
+        NasError: none can be.
+    """
     found = [
         _target(options, table, console, name, own) for name, own in named_targets(options).items()
     ]
@@ -121,6 +131,11 @@ def targets_of(options: SearchSettings, table: LatencyTable, console: Console) -
 
 
 def named_targets(options: SearchSettings) -> dict[str, TargetSettings]:
+    """Return each target's space and exponent by its name.
+
+    Raises:
+        NasError: a target that is unknown.
+    """
     if options.space is not None:
         return {Path(options.space).stem: TargetSettings(space=options.space)}
     own = {"large": options.large, "small": options.small}
@@ -229,6 +244,7 @@ def _surrogate_hash(options: SearchSettings) -> str | None:
 def facts_of(
     options: SearchSettings, table: LatencyTable, identity: dict[str, Any]
 ) -> dict[str, str]:
+    """Return what the report and environment.json say of the run."""
     kept = ("device", "cpu", "runtime", "threads", "dtype", "source", "error")
     return {
         "hardware": str(options.hardware["name"]),
