@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import ceil
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -131,7 +132,7 @@ def _chunks(weights: Mapping[str, float], n_cases: int) -> list[tuple[str, range
     """Return readers with the numbers of their cases, mixed, so that the end comes evenly."""
     found = []
     for name, weight in weights.items():
-        n_own = round(n_cases * weight / sum(weights.values()))
+        n_own = ceil(n_cases * weight / sum(weights.values()))
         found += [
             (name, range(first, min(first + CHUNK, n_own))) for first in range(0, n_own, CHUNK)
         ]

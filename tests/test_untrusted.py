@@ -21,8 +21,9 @@ from nas.adapt.trajectory import Step, Trajectory
 from nas.arch import Arch, Layer
 from nas.baselines import published_top1
 from nas.cost import count_params
-from nas.data import fashion_mnist, image_folder
+from nas.data import fashion_mnist, hub, image_folder
 from nas.errors import NasError
+from nas.extras import require
 from nas.latency.correction import Correction
 from nas.latency.cost_model import CostModel
 from nas.latency.csv_file import read_csv
@@ -31,6 +32,7 @@ from nas.latency.devices.benchmark_model import parse_benchmark, parse_op_profil
 from nas.latency.devices.phone import read_phone
 from nas.latency.devices.phone_heat import parse_temperature_c
 from nas.latency.raw_times import read_raw_times
+from nas.latency.rows import check_time
 from nas.latency.runner.sheet import parse_reading
 from nas.network.build import build, build_layer
 from nas.network.checkpoint import Checkpoint, write_tensors
@@ -139,6 +141,11 @@ def test_a_header_cannot_command_a_terminal(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("# version: 1\n# cpu: \x1b[2Jfast\na\n1\n")
     assert read_csv(path, ["a"]).header["cpu"] == "?[2Jfast"
+
+
+def test_times_are_at_least_what_files_keep() -> None:
+    refused(lambda: check_time(1e-320, "ms"), "ms must be above 0, but is")
+    check_time(1e-6, "ms")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "1e300"])
@@ -500,6 +507,13 @@ def test_a_pipe_among_images_is_not_waited_for(tmp_path: Path, own_cache: None) 
         (tmp_path / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
         os.mkfifo(tmp_path / "pets" / name)
     refused(lambda: image_folder.load(path=str(tmp_path / "pets"), size=8), "it is no file")
+
+
+def test_hidden_labels_are_none_to_train_on(tmp_path: Path, own_cache: None) -> None:
+    pa, parquet = require("pyarrow", "data"), require("pyarrow.parquet", "data")
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"image": [png(8, 8)] * 4, "label": [-1] * 4}), path)
+    refused(lambda: hub.load(path=str(path)), "must have labels to train on")
 
 
 @pytest.fixture

@@ -69,6 +69,15 @@ def test_a_journal_that_no_study_can_take_is_worded(tmp_path: Path) -> None:
         reader.try_on(content.replace(b'"system_attrs":{}', nested), tmp_path)
 
 
+def test_a_time_of_many_digits_is_worded(tmp_path: Path) -> None:
+    reader = READERS["timed blocks"]
+    content = kept(reader.examples)[0]
+    assert b"none,1.0,0.5,1\n" in content
+    many = content.replace(b"none,1.0,0.5,1\n", b"none," + b"9" * 400 + b",0.5,1\n")
+    with pytest.raises(NasError, match=r"too many digits|positive number"):
+        reader.try_on(many, tmp_path)
+
+
 def test_what_is_no_error_of_ours_fails(tmp_path: Path) -> None:
     def read(path: Path) -> None:
         raise KeyError(path.name)
