@@ -59,6 +59,7 @@ def adaptation(folder: Path, target_ms: float) -> NetAdapt:
     )
 
 
+@pytest.mark.slow
 def test_each_step_is_the_best_by_brute_force(tmp_path: Path) -> None:
     run = adaptation(tmp_path, 33.0)
     found = list(run.run(silent))
@@ -207,6 +208,7 @@ def test_other_classes_than_the_checkpoints_are_named(tmp_path: Path) -> None:
         FineTuning(other, DATA, RECIPE, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_came_of_it(enter: Enter, tmp_path: Path) -> None:
     options = ("arch=mobilenet_v3_large", "+hardware=pixel_cpu", "target_ms=34", "hydra.run.dir=a")
     assert enter(main, *options).returncode == 0
@@ -223,6 +225,7 @@ def test_the_command_writes_what_came_of_it(enter: Enter, tmp_path: Path) -> Non
     assert f"going on from {len(rows) - 1} steps" in enter(main, *options).stdout
 
 
+@pytest.mark.slow
 def test_another_tables_figures_are_another_adaptation(enter: Enter, tmp_path: Path) -> None:
     slower = {layer: replace(row, ms=row.ms * 1.01) for layer, row in PIXEL.rows.items()}
     options = ("arch=mobilenet_v3_large", "target_ms=34.5", "hydra.run.dir=a", "table=t/t.csv")

@@ -342,6 +342,7 @@ def test_a_model_that_does_not_run_is_named(phone: Phone) -> None:
         run(phone.device(), make_job(models))
 
 
+@pytest.mark.slow
 def test_a_full_phone_and_a_bad_cable(phone: Phone) -> None:
     phone.set(full=True)
     with pytest.raises(NasError, match="has no room in /data/local/tmp/nas-cpu"):

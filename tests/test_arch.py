@@ -289,6 +289,7 @@ def test_saved_arch_loads_equal(name: str, tmp_path: Path) -> None:
     assert Arch.load(tmp_path / "net.yaml") == arch
 
 
+@pytest.mark.slow
 @given(
     st.text(
         st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1

@@ -127,6 +127,7 @@ def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_command_says_where_two_devices_differ(tmp_path: Path) -> None:
     (tmp_path / "latency_tables").mkdir()
     A.save(tmp_path / "latency_tables/slow.csv")
@@ -145,6 +146,7 @@ def test_command_says_where_two_devices_differ(tmp_path: Path) -> None:
     assert "mobilenet_v2" in done.stdout
 
 
+@pytest.mark.slow
 def test_command_takes_a_hardware_and_says_when_both_are_one(tmp_path: Path) -> None:
     (tmp_path / "conf/hardware").mkdir(parents=True)
     (tmp_path / "conf/hardware/mine.yaml").write_text("name: mine\ntable: pixel_cpu\n")

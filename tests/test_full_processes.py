@@ -88,7 +88,7 @@ def test_torchrun_starts_the_processes_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sent", "n_devices"),
     [
-        (signal.SIGTERM, 1),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, 2, marks=pytest.mark.long),
         (signal.SIGKILL, 2),
     ],

@@ -86,6 +86,7 @@ def silent(what: str, done: int, total: int) -> None:
     """Show nothing."""
 
 
+@pytest.mark.slow
 def test_twenty_trainings_find_better_than_forty_at_random() -> None:
     gains = []
     for seed in range(3):

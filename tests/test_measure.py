@@ -243,6 +243,7 @@ def test_a_finished_table_can_be_checked_again(path: Path) -> None:
     assert again.header["correction"] == before.header["correction"]
 
 
+@pytest.mark.slow
 def test_a_new_layer_gets_the_correction_of_the_table(path: Path) -> None:
     probes = _probes(20, 0)
     known = TINY.layers()

@@ -210,6 +210,7 @@ def test_no_file_makes_what_a_target_names(name: str, tmp_path: Path, made: list
     assert made == []
 
 
+@pytest.mark.slow
 def test_targets_of_a_command_line_are_made(
     enter: Callable[..., Any], made: list[str], tmp_path: Path
 ) -> None:

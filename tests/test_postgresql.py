@@ -229,6 +229,7 @@ def test_tables_of_another_version_are_told(database: Postgres) -> None:
         connect(database.address)
 
 
+@pytest.mark.long
 def test_a_server_that_stays_away_ends_the_search(database: Postgres, tmp_path: Path) -> None:
     words = [*TINY, "n_trials=500", f"storage={database.address}", "storage_wait_s=1"]
     process = start(tmp_path, ["-m", "nas.search", *words, "hydra.run.dir=run"], database)
@@ -268,6 +269,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.long
 def test_the_dashboard_opens_database_and_journal(database: Postgres, tmp_path: Path) -> None:
     fill(database.address, tmp_path / "one")
     for storage, study in (
@@ -301,6 +303,7 @@ def fetch(url: str, served: subprocess.Popen[str]) -> dict[str, Any]:
             time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_the_proxy_of_optuna_serves_commands(database: Postgres, tmp_path: Path) -> None:
     port = free_port()
     code = (

@@ -69,6 +69,7 @@ def test_another_runtime_is_named_in_the_command() -> None:
     assert measuring_options("pixel_cpu", PIXEL) == {}
 
 
+@pytest.mark.slow
 def test_command_lists_every_layer_and_the_sum(tmp_path: Path) -> None:
     done = run(tmp_path, "arch=mobilenet_v3_small", "+hardware=pixel_cpu")
     assert (done.returncode, done.stderr) == (0, "")
@@ -81,6 +82,7 @@ def test_command_lists_every_layer_and_the_sum(tmp_path: Path) -> None:
     assert lines[-1].startswith("Modelled: nothing was timed")
 
 
+@pytest.mark.slow
 def test_command_shows_what_a_calibrated_table_knows(tmp_path: Path) -> None:
     calibrated(CHECKED).save(tmp_path / "host_cpu.csv")
     done = run(tmp_path, "arch=mobilenet_v3_small", "table=host_cpu.csv")

@@ -95,6 +95,7 @@ def test_command_adds_the_ms_of_a_table(enter: Enter) -> None:
     assert lines[-2] == "ms are of table pixel_cpu."
 
 
+@pytest.mark.slow
 def test_command_that_adds_an_ablated_network_works(tmp_path: Path, enter: Enter) -> None:
     words = ["arch=mobilenet_v3_small", "ablate=[no_residual,se_after_projection]"]
     table = LatencyTable.load("pixel_cpu")

@@ -135,6 +135,7 @@ def test_facts(runner: Runner) -> None:
     assert "unknown runtime 'none'" in trouble["error"]
 
 
+@pytest.mark.slow
 def test_files_are_checked_on_arrival(runner: Runner) -> None:
     whole = b"a model"
     names = [_digest(whole), "0" * 64]
@@ -225,6 +226,7 @@ def test_a_follower_ends_when_nobody_listens(runner: Runner) -> None:
     assert runner.call("stop", sheet.key) == [{"stopped": True}]
 
 
+@pytest.mark.slow
 def test_a_failure_is_told(runner: Runner) -> None:
     sheet = sent_sheet(runner)
     broken = parse_sheet(sheet.text().replace(sheet.models["one"], "f" * 64))
@@ -250,6 +252,7 @@ def test_replies_among_other_lines(line: str, content: dict[str, Any] | None) ->
     assert parse_reply(line) == content
 
 
+@pytest.mark.slow
 def test_all_is_forgotten(runner: Runner) -> None:
     sheet = sent_sheet(runner)
     runner.call("start", content=sheet.text().encode())

@@ -119,6 +119,7 @@ def _figures(run: Path, study: str) -> tuple[list[float], list[float]]:
     return ms, [float(row["top1"]) - risk * float(row["top1_std"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trials(search: Command, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         assert search("hardware=pixel_cpu", "n_trials=40", f"hydra.run.dir={folder}")[0] == 0
@@ -189,6 +190,7 @@ def test_every_objective_with_every_sampler(
     assert (tmp_path / "run/winners/small.yaml").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "needs_target"), [("tiny", True), ("mnasnet", False)])
 def test_another_space(search: Command, tmp_path: Path, space: str, needs_target: bool) -> None:
     low, high = LatencyTable.load("pixel_cpu").bounds_ms(SearchSpace.load(space))
@@ -337,6 +339,7 @@ def test_names_with_markup_are_shown_as_they_are(search: Command, tmp_path: Path
         assert words in out
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_named(search: Command, tmp_path: Path) -> None:
     assert search("+hardware=pixel_cpu", "n_trials=5", "hydra.run.dir=run")[0] == 0
     journal = tmp_path / "run/study.journal"
@@ -348,6 +351,7 @@ def test_a_damaged_journal_is_named(search: Command, tmp_path: Path) -> None:
     assert "line 4" in err
 
 
+@pytest.mark.slow
 def test_a_users_own_space_table_and_hardware(search: Command, tmp_path: Path) -> None:
     (tmp_path / "search_spaces").mkdir()
     (tmp_path / "latency_tables").mkdir()

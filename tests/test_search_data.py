@@ -43,6 +43,7 @@ def test_a_pruner_wants_a_proxy_that_trains(search: Enter) -> None:
     assert "pruner=median stops trainings, but proxy surrogate trains no network" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_pruner_wants_one_objective(search: Enter) -> None:
     done = search("proxy=short_train", "data=digits", "pruner=median", "objective=pareto")
     assert done.returncode == 2
@@ -69,6 +70,7 @@ def test_wrong_options_are_told_before_anything_is_trained(
     assert not list(tmp_path.glob("run/trials.csv"))
 
 
+@pytest.mark.slow
 def test_evolution_with_few_trials_is_called_random(search: Enter) -> None:
     done = search("n_trials=2")
     assert "so that 2 trials are a random search" in " ".join(done.stdout.split())

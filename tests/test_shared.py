@@ -108,6 +108,7 @@ def keys(folder: Path) -> list[str]:
     return [str(one.user_attrs["key"]) for one in by_optuna(folder).trials]
 
 
+@pytest.mark.slow
 def test_two_searches_fill_one_study(share: Callable[..., SharedStudies], tmp_path: Path) -> None:
     proxies = [CountingProxy(), CountingProxy()]
     searches = [search(share(f"run{i}"), 10, 100 * i, proxies[i]) for i in range(2)]

@@ -513,6 +513,7 @@ def test_out_of_reach(server: Sshd) -> None:
     assert server.device(**options, identity_file=key).facts("onnxruntime", 1, ()).n_cores
 
 
+@pytest.mark.long
 @needs_sshd
 @pytest.mark.slow
 def test_a_board_that_stays_away_is_given_up(server: Sshd) -> None:

@@ -43,7 +43,7 @@ class Worker:
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._is_stopped, self._is_complete = Event(), False
         # One that hangs in a dead connection must not keep the program from ending.
-        self._thread = Thread(target=self._work, name=name, daemon=True)
+        self._thread = Thread(target=self._work, name=f"device {name}", daemon=True)
         self._thread.start()
 
     def give(self, job: Job, *, done: Collection[Visit], start_s: float, n_visits: int) -> None:
