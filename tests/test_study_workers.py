@@ -1,9 +1,11 @@
 """A target's search with several workers, played by a stand-in that ends jobs in any order."""
 
+import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,57 @@ def test_every_trial_is_finished_and_kept_once(tmp_path: Path) -> None:
         assert one.evaluation.top1 == pytest.approx(top1, rel=1e-15)
     search.storage.close()
     assert open_search(tmp_path, n_trials=80).finished == finished
+
+
+def test_a_disk_that_is_full_with_networks_under_way_costs_no_finished_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = open_search(tmp_path, n_trials=40, workers=Crew(CountingProxy()))
+    running, kept = search.run(), list[Finished]()
+    for _ in range(17):
+        kept.append(next(running))
+
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search.storage._lines._file, "flush", fill, raising=False)  # type: ignore[attr-defined]
+        with pytest.raises(NasError, match=r"No space left.*same command again"):
+            next(running)
+    search.storage.close()
+    again = open_search(tmp_path, n_trials=40, workers=Crew(CountingProxy()))
+    assert again.finished[:17] == kept
+    list(again.run())
+    assert [one.number for one in again.finished] == list(range(40))
+    again.storage.close()
+    assert open_search(tmp_path, n_trials=40).finished == again.finished
+
+
+def test_a_clock_that_jumps_changes_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trials(folder: Path) -> list[Finished]:
+        folder.mkdir()
+        search = open_search(folder, n_trials=25, workers=Crew(CountingProxy()))
+        found = list(search.run())
+        search.storage.close()
+        assert [replace(one, seconds=0) for one in open_search(folder, n_trials=25).finished] == [
+            replace(one, seconds=0) for one in found
+        ]
+        return [replace(one, seconds=0) for one in found]
+
+    jumps = np.random.default_rng(0)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Clock":
+            return cls(2026, 1, 1, tzinfo=tz) + timedelta(days=float(jumps.uniform(-3650, 3650)))
+
+    steady = trials(tmp_path / "steady")
+    for module in ("study", "journal"):
+        monkeypatch.setattr(f"nas.search.{module}.datetime", Clock)
+    monkeypatch.setattr("time.time", lambda: float(jumps.uniform(0, 2e9)))
+    assert trials(tmp_path / "jumping") == steady
 
 
 def test_equal_networks_under_way_are_judged_once(tmp_path: Path) -> None:
