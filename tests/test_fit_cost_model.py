@@ -165,6 +165,7 @@ def fitted() -> CostModelFit:
     return CostModelFit(read_timed_blocks(TIMED))
 
 
+@pytest.mark.long
 @needs_timed
 @pytest.mark.slow
 @pytest.mark.parametrize(

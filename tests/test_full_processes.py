@@ -65,6 +65,7 @@ def test_errors_of_other_processes_come_back(tmp_path: Path) -> None:
         make_fabric(Place(device="cpu:0", n_devices=2))
 
 
+@pytest.mark.long
 def test_torchrun_starts_the_processes_as_well(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(ARCH)
     words = ["-m", "nas.train", "arch=small.yaml", "data=digits"]

@@ -364,6 +364,7 @@ def _check_whole(folder: Path, kept: list[str]) -> None:
     assert len(Check.load(folder / "own.check.csv").networks) == 4
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_five_kills_at_random_moments_cost_nothing(tmp_path: Path) -> None:
     TINY.random(seed=0).save(tmp_path / "a.yaml")

@@ -170,6 +170,7 @@ def end(process: subprocess.Popen[str]) -> None:
     assert "Traceback" not in printed or "cannot be used" in printed
 
 
+@pytest.mark.long
 def test_kills_lose_and_repeat_nothing(database: Postgres, tmp_path: Path) -> None:
     kill_at_random(database, tmp_path, 4)
 

@@ -74,8 +74,8 @@ def _cases(subjects: list[str], slow: tuple[str, ...] = ("executorch",)) -> list
         ]
         for subject in subjects:
             title = "-".join(filter(None, (name, dtype, mode, subject)))
-            # Compiling a whole network takes half a minute.
-            more = [pytest.mark.long] if mode == "compiled" and subject in NETWORKS else []
+            # Compiling takes up to half a minute.
+            more = [pytest.mark.long] if mode == "compiled" else []
             cases.append(pytest.param(name, dtype, mode, subject, marks=marks + more, id=title))
     return cases
 

@@ -143,7 +143,14 @@ def test_more_trials_continue_a_finished_run(search: Command, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+    ],
+)
 def test_a_search_cut_short_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     options = ("+hardware=pixel_cpu", "n_trials=250", "hydra.run.dir=run")
     kept: list[str] = []

@@ -303,6 +303,7 @@ def test_a_server_that_restarts_loses_nothing(server: Sshd) -> None:
     check_complete(readings, job)
 
 
+@pytest.mark.long
 @needs_sshd
 @pytest.mark.slow
 def test_clients_that_are_killed_lose_nothing(server: Sshd) -> None:
@@ -337,6 +338,7 @@ def test_a_runner_that_is_killed_goes_on_from_whole_lines(server: Sshd) -> None:
     check_complete(readings, job)
 
 
+@pytest.mark.long
 @needs_sshd
 @pytest.mark.slow
 def test_a_runner_that_always_dies_is_given_up(server: Sshd, tmp_path: Path) -> None:
@@ -399,6 +401,7 @@ def test_a_host_that_is_killed_finds_what_the_board_has(server: Sshd) -> None:
     assert _worker_pid(server) is None
 
 
+@pytest.mark.long
 @needs_sshd
 @pytest.mark.slow
 def test_an_interrupted_host_stops_the_board(server: Sshd) -> None:
@@ -438,6 +441,7 @@ def _close(readings: Iterator[Reading]) -> None:
     readings.close()
 
 
+@pytest.mark.long
 @needs_sshd
 @pytest.mark.slow
 def test_a_new_job_stops_the_old_one(server: Sshd) -> None:
@@ -556,6 +560,7 @@ def test_a_full_disk(server: Sshd) -> None:
             subprocess.run(["umount", str(server.root)], check=True)
 
 
+@pytest.mark.long
 @needs_sshd
 @pytest.mark.slow
 def test_models_that_arrive_or_lie_broken(server: Sshd, tmp_path: Path) -> None:
