@@ -2,11 +2,9 @@
 
 import sys
 
-from nas.text import integer
 from nas.workers.contract import Task, Workers
-from nas.workers.cores import n_cores
 from nas.workers.local import Local
-from nas.workers.processes import MAX_PROCESSES, Processes
+from nas.workers.processes import Processes
 
 
 class Automatic:
@@ -26,10 +24,10 @@ class Automatic:
         timeout_s: float | None = None,
         memory_mib: int | None = None,
     ) -> None:
-        self.n = n_cores() if n is None else integer(n, "workers.n", 1, MAX_PROCESSES)
         # A limit can only be kept for another process.
         self._is_limited = timeout_s is not None or memory_mib is not None
-        self._processes = Processes(n=self.n, timeout_s=timeout_s, memory_mib=memory_mib)
+        self._processes = Processes(n=n, timeout_s=timeout_s, memory_mib=memory_mib)
+        self.n = self._processes.n
 
     def start(self, task: Task) -> Workers:
         """Return the workers that fit the task."""
