@@ -180,3 +180,15 @@ class Crew(ABC):
         if self._timeout_s is None or post.order is None:
             return float("inf")
         return post.since + self._timeout_s
+
+
+def checked_timeout(timeout_s: float | None) -> float | None:
+    """Return a job's limit in seconds.
+
+    Raises:
+        NasError: it is none.
+    """
+    is_number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
+    if timeout_s is not None and not (is_number and 0 < timeout_s <= 10**7):
+        raise NasError(f"workers.timeout_s must be seconds above 0, but is {timeout_s}.")
+    return timeout_s

@@ -10,7 +10,7 @@ from nas.text import integer
 from nas.workers.child import Child
 from nas.workers.contract import Task
 from nas.workers.cores import n_cores
-from nas.workers.crew import Crew
+from nas.workers.crew import Crew, checked_timeout
 
 MAX_PROCESSES = 1024
 
@@ -49,18 +49,6 @@ class Processes:
         if sys.platform == "win32":
             raise NasError("workers=processes is not for Windows. Choose workers=local or ray.")
         return ProcessWorkers(task, n=self.n, timeout_s=self.timeout_s, memory_mib=self.memory_mib)
-
-
-def checked_timeout(timeout_s: float | None) -> float | None:
-    """Return a job's limit in seconds.
-
-    Raises:
-        NasError: it is none.
-    """
-    is_number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
-    if timeout_s is not None and not (is_number and 0 < timeout_s <= 10**7):
-        raise NasError(f"workers.timeout_s must be seconds above 0, but is {timeout_s}.")
-    return timeout_s
 
 
 class ProcessWorkers(Crew):

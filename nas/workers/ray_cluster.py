@@ -15,8 +15,7 @@ from nas.extras import require
 from nas.text import integer
 from nas.workers.contract import Task, one_line
 from nas.workers.cores import n_cores
-from nas.workers.crew import MAX_WORKERS
-from nas.workers.processes import checked_timeout
+from nas.workers.crew import MAX_WORKERS, checked_timeout
 from nas.workers.ray_workers import RayWorkers
 from nas.workers.remote import Remote
 
