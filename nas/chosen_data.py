@@ -23,11 +23,14 @@ def load_data(node: Mapping[str, Any] | None, console: Console) -> Any:
         return read_data(node, on_step)
 
 
-def read_data(node: Mapping[str, Any] | None, on_step: OnStep) -> Any:
-    """Do the same for a command that shows its steps already: two displays would collide."""
+def read_data(node: Mapping[str, Any] | None, on_step: OnStep, name: str | None = None) -> Any:
+    """Do the same for a command that shows its steps already: two displays would collide.
+
+    Messages call the data by its `name`; None: by what the command line chose.
+    """
     if node is None:
         return None
-    name = choice("data")
+    name = name or choice("data")
     shown = {"on_progress": partial(on_step, f"reading {name}")}
     return make(node, f"data {name}", "train", **(shown if _shows_progress(node) else {}))
 

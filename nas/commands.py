@@ -29,20 +29,37 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 MAX_SHOWN = 1500
 Settings = TypeVar("Settings")
+Given = TypeVar("Given")
+Task = Callable[[DictConfig], Any]
+"""What a command does with its config."""
 _USER_ERRORS = (NasError, OSError, HydraException, OmegaConfBaseException)
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Make a command of a function that takes the config composed from conf/<name>.yaml."""
+def command(
+    config_name: str, together: Callable[[list[Any]], None] | None = None
+) -> Callable[[Task], Callable[[], None]]:
+    """Make a command of a function that takes the config composed from conf/<name>.yaml.
 
-    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+    Hydra calls it for one job of a sweep after the other. `together` is then given what it returned
+    for them but None, to do what is better done for all of them at once.
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
         failures: list[BaseException] = []
+        returned: list[Any] = []
         start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
-        entry = start(_keeping(task, failures))
+        each = start(_keeping(task, failures, returned))
+
+        def entry() -> None:
+            each()
+            left = [one for one in returned if one is not None]
+            if left and together is not None:
+                _keeping(together, failures, returned)(left)
 
         @functools.wraps(task)
         def run() -> None:
             failures.clear()
+            returned.clear()
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, TextIOWrapper):  # a terminal may know ASCII alone
                     stream.reconfigure(errors="replace")
@@ -114,16 +131,16 @@ def make(node: Any, what: str, needs: str, **given: Any) -> Any:
 
 
 def _keeping(
-    task: Callable[[DictConfig], None], failures: list[BaseException]
-) -> Callable[[DictConfig], None]:
+    task: Callable[[Given], Any], failures: list[BaseException], returned: list[Any]
+) -> Callable[[Given], None]:
     # Hydra announces every exception of a job in lines of its own; so they are kept from it, and
     # what still comes from it is about the options.
     @functools.wraps(task)
-    def keeping(cfg: DictConfig) -> None:
+    def keeping(given: Given) -> None:
         if any(isinstance(one, KeyboardInterrupt) for one in failures):
             return  # of a sweep that was interrupted, the jobs that are left do not begin
         try:
-            task(cfg)
+            returned.append(task(given))
         except (Exception, KeyboardInterrupt) as error:
             failures.append(error)
 

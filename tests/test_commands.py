@@ -83,6 +83,33 @@ def test_a_long_error_is_cut_to_one_screen(start: Start) -> None:
     assert len(err) < MAX_SHOWN
 
 
+def test_what_the_jobs_of_a_sweep_return_is_taken_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def task(cfg: DictConfig) -> int | None:
+        if cfg.seed == 5:
+            raise NasError("seed must not be 5.")
+        return None if cfg.seed == 4 else int(cfg.seed)
+
+    taken: list[list[int]] = []
+    monkeypatch.chdir(tmp_path)
+    start = command("train", together=taken.append)(task)
+    monkeypatch.setattr(sys, "argv", ["nas.test", "--multirun", "seed=5,3,4"])
+    with pytest.raises(SystemExit) as ended:
+        start()
+    assert (ended.value.code, taken) == (2, [[3]])
+    assert capsys.readouterr().err == "error: seed must not be 5.\n"
+
+    def failing(_: list[int]) -> None:
+        raise NasError("no room.")
+
+    monkeypatch.setattr(sys, "argv", ["nas.test", "seed=3", "hydra.run.dir=run"])
+    with pytest.raises(SystemExit) as ended:
+        command("train", together=failing)(task)()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: no room.\n"
+
+
 @pytest.mark.parametrize("error", [ValueError("ours"), KeyError("ours"), ZeroDivisionError()])
 def test_our_own_mistakes_keep_their_traceback(start: Start, error: Exception) -> None:
     with pytest.raises(type(error)) as raised:

@@ -157,6 +157,7 @@ PLAIN = {
     "nas.text",
     "nas.train",
     "nas.train.settings",
+    "nas.train.telling",
     "nas.training",
     "nas.training.full",
     "nas.training.full.folder",
@@ -329,7 +330,9 @@ SEARCH = {
     "nas.search.storage",
     "nas.search.study",
     "nas.showing_steps",
+    "nas.train.comparison",
     "nas.train.showing",
+    "nas.train.showing_sweep",
 }
 """The search, with optuna and rich; its networks are plain data, so it needs no torch."""
 COMMANDS = {
@@ -349,8 +352,11 @@ COMMANDS = {
     "nas.search.options",
     "nas.search.replaying",
     "nas.train.__main__",
-    "nas.train.comparison",
     "nas.train.jobs",
+    "nas.train.sweep",
+    "nas.train.together",
+    "nas.train.training",
+    "nas.train.worker",
     "nas.workers.judge",
 }
 """The highest floor: the command line."""

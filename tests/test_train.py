@@ -111,20 +111,21 @@ def test_a_missing_extra_is_named(enter: Enter, arch: str, monkeypatch: pytest.M
     assert 'pip install "nas-cpu[train]"' in ended.stderr
 
 
-@pytest.mark.slow
 def test_a_sweep_ends_with_a_table(enter: Enter, arch: str, tmp_path: Path) -> None:
-    words = ("--multirun", *QUICK, "recipe.epochs=1", "hydra.sweep.dir=sweep")
-    ended = enter(main, *words, f"{arch},mobilenet_v3_small", "width=0.35")
+    words = ("--multirun", *QUICK, "recipe.epochs=1", "hydra.sweep.dir=sweep", "workers=local")
+    ended = enter(main, *words, arch, "width=1,2")
     assert ended.returncode == 0, ended.stderr
     rows = [read_json(tmp_path / "sweep" / name / "metrics.json") for name in "01"]
-    assert [row["network"] for row in rows] == ["small_w0.35", "mobilenet_v3_small_w0.35"]
+    assert [row["network"] for row in rows] == ["small", "small_w2"]
     printed = ended.stdout[ended.stdout.index("s/epoch") :]
     best, worst = sorted(rows, key=lambda row: -row["top1"])
-    assert printed.index(best["network"]) < printed.index(worst["network"])
+    assert printed.index(f"{best['network']} ") < printed.index(f"{worst['network']} ")
+    assert "0 width=1  epoch 1 of 1  loss" in ended.stdout
+    assert "1 of 2 trainings ended, left about 0:00:0" in ended.stdout
     lines = (tmp_path / "sweep" / "comparison.csv").read_text().splitlines()
     assert lines[0].startswith("network,options,seed,data,part,top1")
     own = f",0,digits,validation,{rows[0]['top1']:.6g},"
-    assert lines[1].startswith("small_w0.35,") and own in lines[1]
+    assert lines[1].startswith("small,") and own in lines[1]
     assert json.loads((tmp_path / "sweep" / "1" / "environment.json").read_text())["training"]
 
 
@@ -137,8 +138,9 @@ def test_an_interrupted_sweep_begins_no_other_training(
         begun.append(given)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.train.__main__.run_training", interrupted)
-    ended = enter(main, "--multirun", arch, "seed=0,1,2", *QUICK, "hydra.sweep.dir=sweep")
+    monkeypatch.setattr("nas.train.training.run_training", interrupted)
+    words = ("--multirun", arch, "seed=0,1,2", *QUICK, "hydra.sweep.dir=sweep", "workers=local")
+    ended = enter(main, *words)
     assert (ended.returncode, len(begun)) == (130, 1)
     assert "Run the same command again to go on" in ended.stderr
 

@@ -7,14 +7,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from nas.errors import NasError, shown
 from nas.text import is_number, read_json, write_text
-from nas.train.showing import console
 
 COLUMNS = (
     "network",
@@ -35,19 +33,18 @@ COLUMNS = (
 )
 
 
-class Comparison(Callback):
-    """Hydra's callback that compares the trainings of a sweep when the last of them is done."""
+def compare(folder: Path, console: Console) -> None:
+    """Print the table of a sweep's finished trainings and write its comparison.csv.
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Print the table and write comparison.csv to the sweep's folder."""
-        folder = Path(config.hydra.sweep.dir)
-        rows = rows_of(folder)
-        if not rows:
-            return
-        write_text(folder / "comparison.csv", csv_of(rows))
-        shown = console()
-        shown.print(table_of(rows))
-        shown.print(f"table  {escape(str(folder / 'comparison.csv'))}")
+    Raises:
+        NasError: a metrics.json that no training has written.
+    """
+    rows = rows_of(folder)
+    if not rows:
+        return
+    write_text(folder / "comparison.csv", csv_of(rows))
+    console.print(table_of(rows))
+    console.print(f"table  {escape(str(folder / 'comparison.csv'))}")
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The options of `python -m nas.train`, typed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nas.errors import NasError
@@ -32,6 +32,7 @@ class TrainSettings:
     threads: int | None = None
     save_every: int | None = None
     tensorboard: bool = False
+    workers: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse options that are out of bounds or exclude each other.

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from nas.showing_steps import showing_steps
+from nas.steps import OnStep
 from nas.training.full.watching import EpochRow, Watch
 
 
@@ -24,14 +25,23 @@ def console() -> Console:
 def watching() -> Iterator[Watch]:
     """Show a bar while a training goes on, and a line for each epoch."""
     shown = console()
+    with showing_steps(shown) as on_step:
+        yield watch_of(shown, on_step)
+
+
+def watch_of(shown: Console, on_step: OnStep, prefix: str = "") -> Watch:
+    """Return a watch that prints lines, which begin with a prefix."""
     rows: list[EpochRow] = []
 
     def on_epoch(row: EpochRow, n_epochs: int) -> None:
         rows.append(row)
-        shown.print(line_of(row, n_epochs, sum(one.seconds for one in rows) / len(rows)))
+        seconds = sum(one.seconds for one in rows) / len(rows)
+        shown.print(prefix + line_of(row, n_epochs, seconds))
 
-    with showing_steps(shown) as on_step:
-        yield Watch(on_step=on_step, on_epoch=on_epoch, say=lambda text: shown.print(escape(text)))
+    def say(text: str) -> None:
+        shown.print(prefix + escape(text))
+
+    return Watch(on_step=on_step, on_epoch=on_epoch, say=say)
 
 
 def line_of(row: EpochRow, n_epochs: int, seconds_per_epoch: float) -> str:

@@ -27,11 +27,12 @@ class Automatic:
         # A limit can only be kept for another process.
         self._is_limited = timeout_s is not None or memory_mib is not None
         self._processes = Processes(n=n, timeout_s=timeout_s, memory_mib=memory_mib)
-        self.n = self._processes.n
 
     def start(self, task: Task) -> Workers:
         """Return the workers that fit the task."""
-        is_side_by_side = task.is_dear and self.n > 1 and sys.platform != "win32"
+        is_side_by_side = (
+            task.is_dear and self._processes.n_for(task) > 1 and sys.platform != "win32"
+        )
         if self._is_limited or is_side_by_side:
             return self._processes.start(task)
         return Local().start(task)

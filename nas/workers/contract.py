@@ -24,7 +24,8 @@ class Task:
     A worker elsewhere calls `function` ("package.module:name", importable there) with `options`,
     which JSON can write, and gets the `Work` that does jobs; so nothing of this process is needed
     there. Each job is handed over as `plain` gives it. In this process, `here` makes the work where
-    it is given, and takes the jobs as they are. Work that `is_dear` takes seconds a job.
+    it is given, and takes the jobs as they are. Work that `is_dear` takes seconds a job; `cores` is
+    how many of them a job computes on.
     """
 
     function: str
@@ -32,6 +33,7 @@ class Task:
     plain: Callable[[Any], Any] = lambda job: job
     here: Callable[[], Work] | None = None
     is_dear: bool = True
+    cores: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ def judging(options: Mapping[str, Any]) -> Work:
     """
     with suppress(OSError):  # paths in the config are relative to it; another machine may lack it
         os.chdir(options["folder"])
-    data = options["data"] and _data(options["data"], options["digest"])
+    data = options["data"] and same_data(options["data"], options["digest"])
     node = dict(options["node"]) | ({"data": None} if data is not None else {})
     proxy = make_judge(node, options["what"], options["needs"], data)
 
@@ -30,7 +30,12 @@ def judging(options: Mapping[str, Any]) -> Work:
     return work
 
 
-def _data(node: Mapping[str, Any], digest: str) -> Any:
+def same_data(node: Mapping[str, Any], digest: str) -> Any:
+    """Return the `ImageData` of a node of conf/data, as whoever hands out the jobs read it.
+
+    Raises:
+        NasError: it cannot be read, or other images are found.
+    """
     data = make(node, "data", "train")
     if data.digest != digest:
         raise NasError(

@@ -16,10 +16,10 @@ MAX_PROCESSES = 1024
 
 
 class Processes:
-    """Chooses processes of this machine, with one thread of torch each.
+    """Chooses processes of this machine, with one thread of torch each unless the work says more.
 
     Args:
-        n: how many; None: as many as this process may use cores.
+        n: how many; None: as many as the cores that this process may use have room for.
         timeout_s: seconds that a job may take, after which its worker is killed; None: any.
         memory_mib: MiB of private memory that a worker may take, start included; None: any.
 
@@ -34,11 +34,15 @@ class Processes:
         timeout_s: float | None = None,
         memory_mib: int | None = None,
     ) -> None:
-        self.n = n_cores() if n is None else integer(n, "workers.n", 1, MAX_PROCESSES)
+        self.n = None if n is None else integer(n, "workers.n", 1, MAX_PROCESSES)
         if memory_mib is not None:
             integer(memory_mib, "workers.memory_mib", 64, 2**30)
         self.memory_mib = memory_mib
         self.timeout_s = checked_timeout(timeout_s)
+
+    def n_for(self, task: Task) -> int:
+        """Return how many processes a task gets."""
+        return self.n or max(1, n_cores() // task.cores)
 
     def start(self, task: Task) -> "ProcessWorkers":
         """Return the workers; a process starts for a job that finds no other free.
@@ -48,7 +52,8 @@ class Processes:
         """
         if sys.platform == "win32":
             raise NasError("workers=processes is not for Windows. Choose workers=local or ray.")
-        return ProcessWorkers(task, n=self.n, timeout_s=self.timeout_s, memory_mib=self.memory_mib)
+        n, timeout_s, memory_mib = self.n_for(task), self.timeout_s, self.memory_mib
+        return ProcessWorkers(task, n=n, timeout_s=timeout_s, memory_mib=memory_mib)
 
 
 class ProcessWorkers(Crew):
