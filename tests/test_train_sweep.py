@@ -1,6 +1,10 @@
 """Sweeps of trainings: the same figures whoever trains them, and what one that fails costs."""
 
 import json
+import os
+import re
+import signal
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,8 +17,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from safetensors.torch import load_file
 from test_train import QUICK, SMALL
+from training_data import patterns
 
-from nas.data.digits import load
 from nas.errors import NasError
 from nas.text import read_json
 from nas.train import sweep
@@ -30,11 +34,12 @@ from nas.train.worker import training as work_of
 from nas.training.full.watching import EpochRow, Watch
 from nas.workers.automatic import Automatic
 from nas.workers.contract import Staff, Task
+from nas.workers.crew import Crew
 from nas.workers.local import Local, LocalWorkers
 from nas.workers.processes import Processes
 from nas.workers.ray_cluster import RayCluster
 
-DIGITS = {"_target_": "nas.data.digits.load", "limit": 100}
+DATA = {"_target_": "training_data.patterns", "n_train": 64}
 RECIPE = {"epochs": 2, "batch_size": 32, "learning_rate": 0.05, "flip": False}
 FILES = ("best", "last", "state")
 
@@ -42,11 +47,11 @@ FILES = ("best", "last", "state")
 def ready(folder: Path, **changes: Any) -> Training:
     """Return a training of a small network that takes a fraction of a second."""
     (folder.parent / "small.yaml").write_text(SMALL)
-    given: dict[str, Any] = {"recipe": RECIPE, "data": DIGITS, "device": "cpu", "threads": 1}
+    given: dict[str, Any] = {"recipe": RECIPE, "data": DATA, "device": "cpu", "threads": 1}
     arch = str(folder.parent / "small.yaml")
     settings = TrainSettings(**{**given, "arch": arch, "seed": 3, **changes})
     words = ("arch=small.yaml", "seed=3", "threads=1", "workers.n=2")
-    return prepared(settings, folder, words, lambda _: load(limit=100))
+    return prepared(settings, folder, words, lambda _: patterns(n_train=64))
 
 
 def shown() -> tuple[Console, StringIO]:
@@ -178,16 +183,17 @@ def test_as_many_at_a_time_as_cores_have_room_for(monkeypatch: pytest.MonkeyPatc
 
 def wanted(folder: Path, workers: str = "local", **changes: Any) -> Wanted:
     """Return what the command line would want of `ready`."""
+    folder.parent.mkdir(exist_ok=True)
     (folder.parent / "small.yaml").write_text(SMALL)
-    given = {"recipe": RECIPE, "data": DIGITS, "device": "cpu", "devices": 1}
+    given = {"recipe": RECIPE, "data": DATA, "device": "cpu", "devices": 1}
     staff = {"_target_": f"nas.workers.{workers}.{workers.capitalize()}"}
     arch = str(folder.parent / "small.yaml")
     return Wanted(
         cfg=OmegaConf.create({**given, "arch": arch, "workers": staff, **changes}),
         folder=folder,
         sweep_folder=folder.parent,
-        words=("data=digits", *(f"{name}={value}" for name, value in changes.items())),
-        names={"data": "digits", "workers": workers},
+        words=("data=patterns", *(f"{name}={value}" for name, value in changes.items())),
+        names={"data": "patterns", "workers": workers},
     )
 
 
@@ -247,3 +253,36 @@ def test_workers_for_a_single_training_are_refused(enter: Enter) -> None:
     done = enter(main, "arch=mobilenet_v1", *QUICK, "workers=processes")
     assert done.returncode == 2
     assert "workers=processes is for several trainings: add --multirun" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no such processes")
+def test_two_processes_one_of_which_dies_train_what_one_after_the_other_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed: list[int] = []
+    listen = Crew._hear
+
+    def killing(crew: Crew, post: Any, message: dict[str, Any]) -> None:
+        if not killed and "epoch" in message.get("question", {}):
+            killed.append(post.worker.pid)
+            os.kill(post.worker.pid, signal.SIGKILL)
+        listen(crew, post, message)
+
+    monkeypatch.setattr(Crew, "_hear", killing)
+    recipe = {**RECIPE, "epochs": 3, "ema": 0.9}
+    for name, workers in (("serial", "local"), ("both", "processes")):
+        every = [
+            wanted(tmp_path / name / str(seed), workers, seed=seed, recipe=recipe, threads=1)
+            for seed in (0, 1)
+        ]
+        every += [wanted(tmp_path / name / "2", workers, start="none.safetensors")]
+        with pytest.raises(NasError, match=r"training 2 .*: none\.safetensors must be a check"):
+            train_sweep(every)
+    said = capsys.readouterr().out
+    assert "workers: 2 processes (workers=processes)" in said
+    assert len(killed) == 1
+    assert len(re.findall(r"\n[01] .*  goes on after epoch 1 of 3\n", said)) == 1
+    assert said.count(" of 3  loss") == 2 * 2 * 3  # no epoch is trained twice
+    for seed in "01":
+        assert_same(tmp_path / "serial" / seed, tmp_path / "both" / seed)
