@@ -1,16 +1,21 @@
-"""What more workers bring: `python benchmarks/scale.py [processes] [ray] [driver]`.
+"""What more workers bring: `python benchmarks/scale.py [processes] [ray] [driver] [training]`.
 
 Ratios of one run on one machine, each of a whole search with its sampler, journal and trials.csv:
 - `processes`: a proxy that computes, judged by 2 processes and by 1; bar 1.8 times the rate;
 - `ray`: a proxy that sleeps 0.1 s, on 16 Ray workers and on 1; bar 14 times the rate;
 - `driver`: 200 workers that take 1 s a network, simulated: what the process that hands out their
-  work takes of one core; bar 50 %.
-A minute and a half in all, on a machine that does nothing else.
+  work takes of one core; bar 50 %;
+- `training`: a sweep of two trainings by `python -m nas.train --multirun`, beside each other on one
+  core each, and one after the other on one core and on two: whole commands, start included; no bar.
+Four minutes in all, on a machine that does nothing else.
 """
 
 import argparse
 import hashlib
 import heapq
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -39,6 +44,7 @@ from nas.workers.ray_cluster import RayCluster
 
 BARS = {"processes": 1.8, "ray": 14.0, "driver": 0.5}
 ROUNDS = 3
+N_EPOCHS = 10
 
 
 def computing(options: Mapping[str, Any]) -> Work:
@@ -195,12 +201,44 @@ def driver() -> None:
     )
 
 
+def training() -> None:
+    """Compare two trainings beside each other with one after the other."""
+    beside = ("workers=processes", "workers.n=2", "threads=1")
+    after = {n: ("workers=local", f"threads={n}") for n in (1, 2)}
+    seconds = {words: sweep_seconds(*words) for words in (beside, *after.values())}
+    one, two = (seconds[words] / seconds[beside] for words in after.values())
+    load = os.getloadavg()[0]
+    print(
+        f"training: 2 trainings beside each other {seconds[beside]:.1f} s; one after the other on "
+        f"1 core {seconds[after[1]]:.1f} s: ratio {one:.2f}; on 2 {seconds[after[2]]:.1f} s: ratio "
+        f"{two:.2f}; load of the machine at the end {load:.1f}",
+        flush=True,
+    )
+
+
+def sweep_seconds(*words: str) -> float:
+    """Return the seconds that a sweep of two trainings takes."""
+    what = ("arch=mobilenet_v3_small", "seed=0,1", "data=digits", "resolution=32", "device=cpu")
+    recipe = ("recipe=quick", "recipe.flip=false", f"recipe.epochs={N_EPOCHS}")
+    with tempfile.TemporaryDirectory() as folder:
+        own = f"hydra.sweep.dir={folder}"
+        command = [sys.executable, "-m", "nas.train", "--multirun", *what, *recipe, *words, own]
+        begun = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - begun
+
+
 def say(part: str, figures: str, ratio: float) -> None:
     """Print the figures of a part."""
     print(f"{part}: {figures}: ratio {ratio:.2f} (bar {BARS[part]:g})", flush=True)
 
 
-PARTS: dict[str, Callable[[], None]] = {"processes": processes, "ray": ray, "driver": driver}
+PARTS: dict[str, Callable[[], None]] = {
+    "processes": processes,
+    "ray": ray,
+    "driver": driver,
+    "training": training,
+}
 
 
 def main() -> None:
