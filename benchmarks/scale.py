@@ -203,29 +203,34 @@ def driver() -> None:
 
 def training() -> None:
     """Compare two trainings beside each other with one after the other."""
-    beside = ("workers=processes", "workers.n=2", "threads=1")
-    after = {n: ("workers=local", f"threads={n}") for n in (1, 2)}
-    seconds = {words: sweep_seconds(*words) for words in (beside, *after.values())}
-    one, two = (seconds[words] / seconds[beside] for words in after.values())
-    load = os.getloadavg()[0]
+    ways = {
+        "beside each other": ("workers=processes", "workers.n=2", "threads=1"),
+        "one after the other on 1 core": ("workers=local", "threads=1"),
+        "on 2 cores": ("workers=local", "threads=2"),
+    }
+    found = {name: sweep_seconds(*words) for name, words in ways.items()}
+    figures = [f"{name} {wall:.0f} s ({own:.0f} of cores)" for name, (wall, own) in found.items()]
+    beside, *after = (wall for wall, _ in found.values())
     print(
-        f"training: 2 trainings beside each other {seconds[beside]:.1f} s; one after the other on "
-        f"1 core {seconds[after[1]]:.1f} s: ratio {one:.2f}; on 2 {seconds[after[2]]:.1f} s: ratio "
-        f"{two:.2f}; load of the machine at the end {load:.1f}",
+        f"training: 2 trainings {', '.join(figures)}: ratios {after[0] / beside:.2f} and "
+        f"{after[1] / beside:.2f}; load of the machine {os.getloadavg()[0]:.1f}",
         flush=True,
     )
 
 
-def sweep_seconds(*words: str) -> float:
-    """Return the seconds that a sweep of two trainings takes."""
+def sweep_seconds(*words: str) -> tuple[float, float]:
+    """Return the seconds that a sweep of two trainings takes, and those of all cores together."""
     what = ("arch=mobilenet_v3_small", "seed=0,1", "data=digits", "resolution=32", "device=cpu")
     recipe = ("recipe=quick", "recipe.flip=false", f"recipe.epochs={N_EPOCHS}")
     with tempfile.TemporaryDirectory() as folder:
         own = f"hydra.sweep.dir={folder}"
         command = [sys.executable, "-m", "nas.train", "--multirun", *what, *recipe, *words, own]
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), os.times()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - begun
+        after = os.times()
+        used = after.children_user + after.children_system
+        used -= before.children_user + before.children_system
+        return time.perf_counter() - begun, used
 
 
 def say(part: str, figures: str, ratio: float) -> None:

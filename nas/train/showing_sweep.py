@@ -105,4 +105,4 @@ class SweepShow:
 
     def _show_all(self) -> None:
         done = sum(one.done for one in self._steps.values())
-        self.on_step(ALL, done, done + max(1, round(self._left())))
+        self.on_step(ALL, done, done + round(self._left()))
