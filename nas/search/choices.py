@@ -1,6 +1,6 @@
 """What a search keeps of each network's choices: a byte a choice, read like a dictionary."""
 
-from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -11,16 +11,20 @@ class Catalogue:
         self.offered = {name: tuple(values) for name, values in offered.items()}
         self._places = {name: place for place, name in enumerate(self.offered)}
         is_narrow = all(len(values) <= 256 for values in self.offered.values())
-        self._pack: type[bytes] | type[tuple[int, ...]] = bytes if is_narrow else tuple
+        self._pack: Callable[[list[int]], Sequence[int]] = bytes if is_narrow else tuple
+        self._last: Sequence[int] = ()
 
     def codes(self, chosen: Mapping[str, Any]) -> Sequence[int] | None:
         """Return the place of each choice among what is offered; None where one has no place."""
         if len(chosen) != len(self.offered):
             return None
         try:
-            return self._pack([one.index(chosen[name]) for name, one in self.offered.items()])
+            codes = self._pack([one.index(chosen[name]) for name, one in self.offered.items()])
         except (KeyError, ValueError):
             return None
+        if codes != self._last:
+            self._last = codes
+        return self._last  # one object for all that keep a trial
 
     def value(self, codes: Sequence[int], name: str) -> Any:
         """Return one of the choices that were written as `codes`."""

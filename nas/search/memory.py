@@ -174,10 +174,11 @@ class StudyInMemory(BaseStorage):
         return trials
 
     def _kept(self, trial: FrozenTrial) -> "FrozenTrial | _Ended":
-        if self._n_looks > 1 or not trial.state.is_finished():
+        if not trial.state.is_finished() or trial.distributions != self._distributions:
             return trial
-        codes = self._catalogue.codes(trial.params)
-        if codes is None or trial.distributions != self._distributions:
+        trial.distributions = self._distributions
+        codes = None if self._n_looks > 1 else self._catalogue.codes(trial.params)
+        if codes is None:
             return trial
         return _Ended(
             codes=codes,
