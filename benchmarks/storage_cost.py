@@ -22,7 +22,6 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
@@ -31,7 +30,10 @@ from nas.latency.table import LatencyTable
 from nas.objective import Direction, Reward
 from nas.proxies.surrogate import Surrogate
 from nas.search.address import database_url
+from nas.search.asking import ask, memory
+from nas.search.choices import Catalogue
 from nas.search.connection import connect
+from nas.search.distributions import categorical, lasting
 from nas.search.evolution import RegularizedEvolution
 from nas.search.journal import Journal
 from nas.search.records import Target
@@ -188,18 +190,17 @@ def fill(address: str, study: str, n_trials: int) -> None:
 
 
 def by_sampler(limit_s: float) -> None:
-    """Print what a sampler takes for a trial, alone and in memory."""
+    """Print what a sampler takes for a trial, asked and told as a search does."""
     space = SearchSpace.load("mobilenet_v3_large")
-    distributions: dict[str, BaseDistribution] = {
-        name: CategoricalDistribution(values) for name, values in space.choices.items()
-    }
+    distributions = lasting(categorical(space.choices))
     for name, (make, n_trials) in SAMPLERS.items():
-        study = optuna.create_study(direction="maximize", sampler=make())
+        storage = memory(Catalogue(space.choices), distributions)
+        study = optuna.create_study(storage=storage, direction="maximize", sampler=make())
         seconds: list[float] = []
         while len(seconds) < n_trials and sum(seconds) < limit_s:
             begun = time.process_time()
-            trial = study.ask(distributions)
-            value = sum(str(value) == str(trial.params[key]) for key, value in _wanted(space))
+            trial, choices = ask(study, storage, distributions)
+            value = sum(str(value) == str(choices[key]) for key, value in _wanted(space))
             study.tell(trial, float(value))
             seconds.append(time.process_time() - begun)
         window = max(1, len(seconds) // 20)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -9,7 +10,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import create_trial
 
 from nas.errors import NasError
-from nas.search.evolution import RegularizedEvolution
+from nas.search.evolution import RegularizedEvolution, _Member, _undominated
 
 SPACE: dict[str, BaseDistribution] = {
     f"x{number}": CategoricalDistribution((0, 1, 2, 3)) for number in range(10)
@@ -107,6 +108,16 @@ def test_with_two_objectives_dominated_networks_are_no_parents() -> None:
         child = study.ask(SPACE).params
         parents.add(min((0, 1, 3), key=lambda v: distance(child, dict.fromkeys(SPACE, v))))
     assert parents == {0, 1}
+
+
+@pytest.mark.parametrize("n_values", [1, 2, 3])
+def test_parents_are_those_that_no_other_dominates(n_values: int) -> None:
+    rng = np.random.default_rng(n_values)
+    for _ in range(50):
+        rows = rng.integers(-2, 1, (12, 1 + n_values)).astype(float)
+        sample = [_Member(params={}, fitness=tuple(row)) for row in rows.tolist()]
+        expected = [member for member in sample if not member.is_dominated(sample)]
+        assert [id(member) for member in _undominated(sample)] == [id(one) for one in expected]
 
 
 def test_numbers_are_mutated_too() -> None:

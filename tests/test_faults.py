@@ -38,6 +38,8 @@ SHORT = pytest.mark.slow
 LONG = [pytest.mark.slow, pytest.mark.long]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 DEADLINE_S = 60
+MAX_BYTES_A_TRIAL = 900
+"""What the driver may keep of a trial: its figures, its key, its choices, for Optuna and for us."""
 
 
 # Kills
@@ -199,13 +201,21 @@ def test_a_soak_with_faults_keeps_memory_and_files(
     assert set(told) == {"", *kinds}
     # What a search keeps of each trial grows; workers and their faults must add nothing to it.
     assert with_faults["mib"] < 1.25 * without["mib"] + 4
+    if n_trials >= 10_000:  # of fewer, what is read and compiled on the way is most of it
+        assert bytes_a_trial(without, n_trials) < MAX_BYTES_A_TRIAL
+        assert bytes_a_trial(with_faults, n_trials) < MAX_BYTES_A_TRIAL
     # One of the two may have been replaced just now, or not yet.
     assert with_faults["files"] <= 3
     print(
         f"\n{n_trials} trials, {counts['failed']} failed ({dict(told)}): driver "
-        f"{with_faults['mib']:+.1f} MiB, without workers and faults {without['mib']:+.1f}; "
+        f"{with_faults['mib']:+.1f} MiB, without workers and faults {without['mib']:+.1f}, "
+        f"{bytes_a_trial(without, n_trials):.0f} bytes a trial; "
         f"{with_faults['seconds']:.0f} s"
     )
+
+
+def bytes_a_trial(grown: dict[str, float], n_trials: int) -> float:
+    return grown["mib"] * 2**20 / (n_trials - n_trials // 10)
 
 
 def soaked(folder: Path, n_trials: int, share: float) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """The journal: Optuna's own reader is the truth for every record that we write ourselves."""
 
 import errno
+import gc
 import io
 import os
 import subprocess
 import sys
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,24 @@ def test_studies_share_a_file_and_go_on_from_it(tmp_path: Path) -> None:
             write(journal, session * 2 + number, [float(number)], "small")
         journal.close()
     assert len(read_by_optuna(path, "small").trials) == 6
+
+
+def test_trials_that_were_read_are_let_go_with_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    journal = Journal(path)
+    journal.trials("large", ["maximize"])
+    write(journal, 0, [1.0])
+    journal.close()
+    journal = Journal(path)
+    found = journal.trials("large", ["maximize"])
+    read = weakref.ref(found.pop())
+    write(journal, 1, [1.0])
+    gc.collect()
+    assert read() is None
+    assert [trial.number for trial in journal.trials("large", ["maximize"])] == [0, 1]
+    write(journal, 2, [1.0])
+    journal.close()
+    assert [trial.number for trial in read_by_optuna(path).trials] == [0, 1, 2]
 
 
 def test_a_torn_last_line_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:

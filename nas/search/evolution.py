@@ -33,6 +33,16 @@ class _Member:
         )
 
 
+def _undominated(sample: Sequence[_Member]) -> list[_Member]:
+    """Return the members that no other dominates, in their order."""
+    least_broken = max(member.fitness[0] for member in sample)
+    keeping = [member for member in sample if member.fitness[0] == least_broken]
+    if len(keeping[0].fitness) == 2:  # one objective: the best, and whoever is as good
+        most = max(member.fitness[1] for member in keeping)
+        return [member for member in keeping if member.fitness[1] == most]
+    return [member for member in keeping if not member.is_dominated(keeping)]
+
+
 class RegularizedEvolution(BaseSampler):
     """Mutate the best of a random sample of the youngest networks (arXiv:1802.01548).
 
@@ -106,7 +116,7 @@ class RegularizedEvolution(BaseSampler):
             return {}
         drawn = self._rng.choice(len(self._population), self._tournament_size, replace=False)
         sample = [self._population[i] for i in drawn]
-        best = [member for member in sample if not member.is_dominated(sample)]
+        best = _undominated(sample)
         parent = best[self._rng.integers(len(best))]
         return self._mutated(study, trial, parent.params, search_space)
 

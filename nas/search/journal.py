@@ -10,7 +10,6 @@ from typing import IO, Any
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
-from optuna.study import Study
 from optuna.trial import FrozenTrial, create_trial
 
 from nas.errors import NasError, shown
@@ -49,12 +48,10 @@ class _Lines(_Written):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._file = _open_alone(path)
-        self.last: dict[str, Any] = {}
 
     def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
         try:
             for log in logs:
-                self.last = log
                 self._file.write(json.dumps(log, separators=(",", ":")).encode() + b"\n")
             self._file.flush()
         except OSError as error:
@@ -137,11 +134,11 @@ class Journal:
         self.path = path
         self._lines = _Lines(path)
         try:
-            self._storage = _replayed(self._lines, path)
+            self._storage: JournalStorage | None = _replayed(self._lines, path)
         except (NasError, OSError):
             self._lines.close()
             raise
-        self._studies: dict[str, Study] = {}
+        self._studies: dict[str, tuple[int, Sequence[Direction]]] = {}
         self._templates: dict[str, dict[str, Any]] = {}
         self._n_trials: dict[str, int] = {}
 
@@ -152,6 +149,7 @@ class Journal:
             NasError: the study exists with other directions.
         """
         try:
+            self._storage = self._storage or _replayed(self._lines, self.path)
             opened = optuna.create_study(
                 storage=self._storage,
                 study_name=study,
@@ -160,6 +158,7 @@ class Journal:
             )
             kept = [direction.name.lower() for direction in opened.directions]
             found = opened.get_trials(deepcopy=False, states=FINISHED)
+            number = self._storage.get_study_id_from_name(study)
         except (NasError, OSError):
             raise
         except Exception as error:  # as it is replayed
@@ -169,7 +168,7 @@ class Journal:
                 f"study {study} of this run folder is to {', '.join(kept)}, not to "
                 f"{', '.join(directions)}. Choose another hydra.run.dir=."
             )
-        self._studies[study] = opened
+        self._studies[study] = number, directions
         self._n_trials[study] = len(found)
         return found
 
@@ -178,23 +177,14 @@ class Journal:
     ) -> int:
         """Append a trial that has ended in memory, and return its number.
 
-        Optuna writes the first of a session; the others are its record with their own figures, as
-        most of Optuna's time goes into writing the same distributions again.
+        Optuna makes a record of the first of a session; all are that one with their own figures,
+        as most of Optuna's time goes into writing the same distributions again.
         """
-        values = trial.values
+        self._storage = None  # it has all trials before, 15 KB each, and nobody reads them again
         if study not in self._templates:
-            whole = create_trial(
-                state=trial.state,
-                values=values,
-                params=trial.params,
-                distributions=trial.distributions,
-                user_attrs=dict(user_attrs),
-                system_attrs=trial.system_attrs,
-                intermediate_values=trial.intermediate_values,
-            )
-            self._studies[study].add_trial(whole)
-            self._templates[study] = self._lines.last
-            return self._counted(study)
+            number, directions = self._studies[study]
+            self._templates[study] = _by_optuna(trial, directions) | {"study_id": number}
+        values = trial.values
         is_single = values is not None and len(values) == 1
         record = self._templates[study] | {
             "datetime_start": _timestamp(started),
@@ -211,7 +201,8 @@ class Journal:
             "intermediate_values": trial.intermediate_values,
         }
         self._lines.append_logs([record])
-        return self._counted(study)
+        self._n_trials[study] += 1
+        return self._n_trials[study] - 1
 
     def news(self, study: str) -> list[FrozenTrial]:
         """Return nothing: the file is this process's alone."""
@@ -221,9 +212,32 @@ class Journal:
         """Close the file and let another process have it."""
         self._lines.close()
 
-    def _counted(self, study: str) -> int:
-        self._n_trials[study] += 1
-        return self._n_trials[study] - 1
+
+class _InMemory(BaseJournalBackend):
+    """A journal that is no file."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return iter(self.logs[log_number_from:])
+
+    def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
+        self.logs += logs
+
+
+def _by_optuna(trial: FrozenTrial, directions: Sequence[Direction]) -> dict[str, Any]:
+    """Return the record that Optuna writes of a trial, in a file of one study."""
+    lines = _InMemory()
+    study = optuna.create_study(storage=JournalStorage(lines), directions=list(directions))
+    whole = create_trial(  # with times, which a trial in memory lacks
+        state=trial.state,
+        values=trial.values,
+        params=trial.params,
+        distributions=trial.distributions,
+    )
+    study.add_trial(whole)
+    return lines.logs[-1]
 
 
 def _unreplayable(path: Path, error: Exception) -> NasError:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -36,6 +37,8 @@ STATES = {
     "failed": TrialState.FAIL,
 }
 """How a trial may end, in our words and in Optuna's."""
+NO_REPORTS: Mapping[int, float] = MappingProxyType({})
+"""Those of a network that nobody watched: one object for all."""
 
 
 @runtime_checkable
@@ -109,12 +112,12 @@ class Finished:
     """
 
     number: int
-    choices: dict[str, Any]
+    choices: Mapping[str, Any]
     values: tuple[float, ...]
     evaluation: Evaluation
     is_new: bool
     seconds: float
-    reports: Mapping[int, float] = field(default_factory=dict)
+    reports: Mapping[int, float] = field(default_factory=lambda: NO_REPORTS)
 
     def row(self, study: str) -> dict[str, Any]:
         """Return the line of trials.csv."""
@@ -130,7 +133,7 @@ class Finished:
             "top1_std": f"{one.top1_std:.4f}",
             "is_new": int(self.is_new),
             "seconds": f"{self.seconds:.6f}",
-            "choices": json.dumps(self.choices, separators=(",", ":")),
+            "choices": json.dumps(dict(self.choices.items()), separators=(",", ":")),
             "reason": one.reason,
         }
 
@@ -148,8 +151,13 @@ class Finished:
         }
 
     @classmethod
-    def of(cls, trial: FrozenTrial, number: int) -> Self:
-        """Return a trial of the journal.
+    def of(
+        cls,
+        trial: FrozenTrial,
+        number: int,
+        kept: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> Self:
+        """Return a trial of the journal, its choices as `kept` makes them of Optuna's.
 
         Raises:
             NasError: the journal lacks the network's figures.
@@ -176,10 +184,10 @@ class Finished:
             ) from error
         return cls(
             number=number,
-            choices=dict(trial.params),
+            choices=kept(trial.params),
             values=values,
             evaluation=evaluation,
             is_new=is_new,
             seconds=seconds,
-            reports=dict(trial.intermediate_values),
+            reports=dict(trial.intermediate_values) or NO_REPORTS,
         )

@@ -17,8 +17,10 @@ from nas.arch import Arch
 from nas.errors import NasError, shown
 from nas.latency.table import LatencyTable
 from nas.objective import pareto_front
+from nas.search.asking import ask, memory
+from nas.search.choices import Catalogue
 from nas.search.distributions import categorical, lasting
-from nas.search.records import STATES, Evaluation, Finished, Proxy, Target, Trainer
+from nas.search.records import NO_REPORTS, STATES, Evaluation, Finished, Proxy, Target, Trainer
 from nas.search.storage import Storage
 from nas.workers.contract import Ended, Failure, Workers
 from nas.workers.jobs import Judging, judge
@@ -52,19 +54,22 @@ class TargetSearch:
     _known: dict[str, Evaluation] = field(default_factory=dict, init=False)
     _jobs: dict[int, "_Asked"] = field(default_factory=dict, init=False)
     _waiting: dict[str, list["_Asked"]] = field(default_factory=dict, init=False)
+    _n_waiting: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         directions = self.target.objective.directions
         self._crew = self.workers or LocalWorkers(partial(judge, self.proxy))
+        self._catalogue = Catalogue(self.target.space.choices)
         self._plain = categorical(self.target.space.choices)
         self._distributions = lasting(self._plain)
+        self._memory = memory(self._catalogue, self._distributions)
         past = self.storage.trials(self.target.name, directions)
         for trial in past:
-            self._keep(Finished.of(trial, trial.number))
+            self._keep(Finished.of(trial, trial.number, self._catalogue.kept))
         # A sampler that starts again from its seed would draw the trials that are already there.
         sampler = self.make_sampler(len(past))
         self._study = optuna.create_study(
-            directions=list(directions), sampler=sampler, pruner=self.pruner
+            storage=self._memory, directions=list(directions), sampler=sampler, pruner=self.pruner
         )
         try:
             self._study.add_trials(map(_without_figures, past))
@@ -124,6 +129,7 @@ class TargetSearch:
                     yield self._finish(asked, self._known[asked.key])
                 elif asked.key in self._waiting:
                     self._waiting[asked.key].append(asked)
+                    self._n_waiting += 1
                 else:
                     self._submit(asked)
             elif self._jobs:
@@ -135,7 +141,7 @@ class TargetSearch:
     def hear(self) -> list[Finished]:
         """Take over what other commands have finished, and tell the sampler of it."""
         news = self.storage.news(self.target.name)
-        heard = [Finished.of(trial, trial.number) for trial in news]
+        heard = [Finished.of(trial, trial.number, self._catalogue.kept) for trial in news]
         self._study.add_trials(map(_without_figures, news))
         for finished in heard:
             self._keep(finished)
@@ -153,19 +159,17 @@ class TargetSearch:
         return [whole[index] for index in pareto_front(ms, top1)]
 
     def _has_room(self) -> bool:
-        n_waiting = sum(map(len, self._waiting.values()))
         n_most = min(self.n_left, 2 * self._crew.n)  # of a space with few networks, all may wait
-        return len(self._jobs) < self._crew.n and len(self._jobs) + n_waiting < n_most
+        return len(self._jobs) < self._crew.n and len(self._jobs) + self._n_waiting < n_most
 
     def _ask(self) -> "_Asked":
         started = datetime.now(UTC)
         try:
-            trial = self._study.ask(self._distributions)
+            trial, choices = ask(self._study, self._memory, self._distributions)
         except TypeError as error:  # some samplers compare their options only here
             raise NasError(
                 f"sampler {self.sampler_name} fails: {error}. Correct its sampler.*= options."
             ) from error
-        choices = trial.params
         arch = self.target.space.arch(choices)
         ms = self.table.predict_ms(arch)
         return _Asked(
@@ -195,11 +199,13 @@ class TargetSearch:
         evaluation = self._evaluation(asked, ended)
         finished = [self._finish(asked, evaluation, ended)]
         waiting = self._waiting.pop(asked.key)
+        self._n_waiting -= len(waiting)
         if evaluation.is_whole:
             finished += [self._finish(twin, evaluation) for twin in waiting]
         elif waiting:  # it said nothing of the network that the next one could go by
             self._submit(waiting[0])
             self._waiting[asked.key] += waiting[1:]
+            self._n_waiting += len(waiting) - 1
         return finished
 
     def _evaluation(self, asked: "_Asked", ended: Ended) -> Evaluation:
@@ -237,12 +243,12 @@ class TargetSearch:
         told.distributions = self._plain
         finished = Finished(
             number=len(self.finished),
-            choices=asked.choices,
+            choices=self._catalogue.kept(asked.choices),
             values=values,
             evaluation=evaluation,
             is_new=ended is not None,
             seconds=ended.seconds if ended else 0.0,
-            reports=told.intermediate_values,
+            reports=told.intermediate_values or NO_REPORTS,
         )
         number = self.storage.add(self.target.name, told, finished.attributes(), asked.started)
         finished = replace(finished, number=number)
