@@ -98,7 +98,6 @@ def here(options: argparse.Namespace) -> None:
         *own,
         f"space={space}",
         f"target_ms={table.predict_ms(arch):.4f}",
-        "objective=constraint",
         "proxy=guided",
         f"data={options.data}",
         *(f"proxy.{name}={value}" for name, value in SHORT.items()),

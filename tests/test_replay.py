@@ -159,6 +159,12 @@ def test_recorded_options_come_before_those_of_the_config(written: Path) -> None
     assert merged == OPTIONS | {"proxy": proxy, "replay": "run", "trial": 5}
 
 
+def test_what_is_made_stays_when_a_run_does_not_say(written: Path) -> None:
+    change(written, options__proxy={"n_train": 7})
+    proxy = RunRecord.read(written / "run").over(OPTIONS)["proxy"]
+    assert (proxy["_target_"], proxy["n_train"]) == ("a.Proxy", 7)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

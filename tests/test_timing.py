@@ -211,6 +211,7 @@ def test_an_outlier_does_not_excuse_itself() -> None:
 
 
 def test_few_readings_have_no_pace() -> None:
+    assert measurements([]) == {}
     readings = [Reading(name="a", round=n, at_s=n, times_ms=(1.0 + n,)) for n in range(3)]
     assert measurements(readings)["a"].ms == 2.0
 

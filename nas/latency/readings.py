@@ -104,7 +104,7 @@ def paces(readings: Sequence[Reading]) -> NDArray[np.float64]:
     for a name and the pace depend on each other, so both are found in turns.
     """
     found, quick = _slowness(readings)
-    return np.asarray(found / np.median(quick), dtype=np.float64)
+    return np.asarray(found / np.median(quick) if readings else found, dtype=np.float64)
 
 
 def device_paces(readings: Sequence[Reading]) -> dict[str, float]:

@@ -199,7 +199,8 @@ def _merged(config: Any, recorded: Any, where: str) -> Any:
                 f"{where} has {name} {shown(value)} where the config has {shown(own.get(name))}. A "
                 "run folder may not choose what is made: add the option that did to the command."
             )
-    return {name: _merged(own.get(name), value, where) for name, value in recorded.items()}
+    kept = {name: value for name, value in own.items() if name.startswith("_")}
+    return kept | {name: _merged(own.get(name), value, where) for name, value in recorded.items()}
 
 
 def _versions(
