@@ -79,9 +79,9 @@ def settings(cfg: DictConfig, schema: type[Settings]) -> Settings:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), cfg)
         return cast(Settings, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise NasError(f"{error.full_key or 'config'}: {reason}. Correct the value.") from error
+    except (OmegaConfBaseException, OverflowError) as error:  # an integer may be no float
+        reason, where = str(error).splitlines()[0], getattr(error, "full_key", None)
+        raise NasError(f"{where or 'config'}: {reason}. Correct the value.") from error
 
 
 def require_choice(cfg: DictConfig, group: str, module: str, like: str = "pixel_cpu") -> None:

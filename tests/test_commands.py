@@ -218,6 +218,7 @@ def test_settings_are_a_record_of_the_right_types() -> None:
         ({"count": 1, "limit": [1]}, "limit"),
         ({"count": 1, "inner": {"size": "x"}}, "inner.size"),
         ({"count": 1, "inner": 5}, "config"),
+        ({"count": 1, "inner": {"size": 10**400}}, "config"),
         ({"count": 1, "other": 1}, "other"),
     ],
 )
