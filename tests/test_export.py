@@ -32,12 +32,14 @@ from nas.errors import NasError
 from nas.export.__main__ import main
 from nas.export.agreement import agreement
 from nas.export.exporting import export
+from nas.export.pace import companions_of
 from nas.export.result import Exported
 from nas.export.script import stem_of
 from nas.export.settings import FORMATS, ExportSettings
 from nas.export.subject import Subject, trained, untrained
 from nas.export.timing import NAME, Prediction, time_file
 from nas.latency.__main__ import main as measure
+from nas.latency.check import Check, CheckedNetwork, check_path
 from nas.latency.devices.contract import Device, Facts
 from nas.latency.devices.local import LocalDevice
 from nas.latency.measure import Setting
@@ -566,6 +568,61 @@ def test_a_file_is_opened_several_times_and_the_middle_counts() -> None:
     # At the table's pace 1.5, 1.5, 4.5, 1.5 and 1.5 ms.
     assert found.prediction is not None
     assert found.prediction.ms_then == pytest.approx(1.5)
+
+
+THEN = {
+    "mobilenet_v1": 4.0,
+    "mobilenet_v2": 2.5,
+    "mobilenet_v3_large": 1.0,
+    "mobilenet_v3_small": 2.0,
+    "mnasnet_a1": 3.0,
+    "conv_mobilenet": 900.0,  # too far from the 2 ms of the network to be asked
+}
+
+
+class Networks(Slow):
+    """A board on which networks take a quarter more than then, but the slowest takes all day."""
+
+    def time(self, job: Job, **_: Any) -> Iterator[Reading]:
+        """Yield visits without waiting."""
+        now = {f"net {Arch.load(name).key()}": 1.25 * ms for name, ms in THEN.items()}
+        assert set(job.models) == {NAME, *(name for name, ms in now.items() if ms < 900)}
+        for number in job.plan.rounds:
+            for name in job.models:
+                ms = now.get(name, 3.0)
+                yield Reading(name=name, round=number, at_s=0.0, times_ms=(ms, ms))
+
+
+def test_the_pace_is_that_of_the_networks_that_the_table_was_checked_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "nas.export.timing.model_files", lambda subjects, *_: {one.name: b"" for one in subjects}
+    )
+    setting = here(load_runtime("onnxruntime"), Networks())
+    path = tmp_path / "mine.csv"
+    table_of(setting, SMALL.layers).save(path)
+    unseen = {"net 0123456789abcdef": 2.0}  # of a space, and not to be had by its name
+    networks = tuple(
+        CheckedNetwork(
+            name=name,
+            family="baseline" if name in THEN else "unseen",
+            predicted_ms=ms,
+            measured_ms=ms,
+            first_ms=ms,
+            second_ms=ms,
+        )
+        for name, ms in (THEN | unseen).items()
+    )
+    Check(networks=networks).save(check_path(path), {"version": "1"})
+    table = LatencyTable.load(path)
+    found = time_file(b"", SMALL, setting, table, n_rounds=4, on_step=quiet).prediction
+    assert found is not None and found.ms_then == pytest.approx(3.0 / 1.25)
+    # The network itself would only say that it is as quick as it is.
+    arch = Arch.load("mobilenet_v2")
+    others = companions_of(arch, replace(table, rows=table_of(setting, arch.layers).rows))
+    names = {one.subject.name for one in others}
+    assert names == {f"net {Arch.load(one).key()}" for one in THEN if one != "mobilenet_v2"}
 
 
 def test_a_table_of_another_machine_is_not_compared() -> None:

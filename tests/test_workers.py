@@ -266,10 +266,12 @@ def test_closing_ends_every_process(processes: Callable[..., ProcessWorkers]) ->
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 def test_no_process_outlives_its_parent(tmp_path: Path, name: str) -> None:
     code = f"""
-        import sys, time
+        import signal, sys, time
         sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(PACKAGE.parent)!r}]
         from nas.workers.contract import Task
         from nas.workers.processes import Processes
+        # A shell that runs in the background has its commands ignore interruptions.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         workers = Processes(n=2).start(Task(function="worker_tasks:make"))
         try:
             workers.submit(["double", 1])

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, stdev
 
-from nas.arch import Arch, Layer
+from nas.arch import Arch
+from nas.export.pace import Companion, companions_of, pace
 from nas.export.result import UNKNOWN
-from nas.latency.assembly import companions, today
 from nas.latency.measure import Setting
 from nas.latency.models import model_files
 from nas.latency.readings import measurements
@@ -23,7 +23,7 @@ NAME = "the network"
 N_OPENINGS = 5
 """Times that the file is opened anew: one opening repeats better than two agree."""
 N_WARMUPS = 4
-"""Runs before those that count: the layers in between push the file's weights out of the caches."""
+"""Runs before those that count: what runs in between pushes the weights out of the caches."""
 VISIT_MS = 200.0
 
 
@@ -67,7 +67,7 @@ def time_file(
     n_rounds: int,
     on_step: OnStep,
 ) -> Latency:
-    """Time a file, and with it layers of a table of that device, which tell today's pace.
+    """Time a file, and with it what a table of that device was made of, which tells today's pace.
 
     Raises:
         NasError: the device was lost or cannot run it, or the table has no row for some layer.
@@ -75,9 +75,9 @@ def time_file(
     facts = setting.facts()
     differences = {} if table is None else _differences(table, setting.conditions(facts))
     known = None if differences else table
-    layers = [ANCHOR_LAYER, *companions(known)]
+    beside = companions_of(arch, known)
     n_openings = max(1, min(N_OPENINGS, n_rounds // 2))
-    job = _job(content, layers, setting, n_rounds // n_openings, on_step)
+    job = _job(content, beside, setting, n_rounds // n_openings, on_step)
     openings = []
     for number in range(n_openings):
         on_step("timing", number, n_openings)
@@ -99,25 +99,26 @@ def time_file(
             differences=differences,
             ms_then=None
             if known is None
-            else median(today(known, found)[NAME].ms for found in openings),
+            else median(found[NAME].ms / pace(beside, found) for found in openings),
         ),
     )
 
 
 def _job(
-    content: bytes, layers: Sequence[Layer], setting: Setting, n_rounds: int, on_step: OnStep
+    content: bytes, beside: Sequence[Companion], setting: Setting, n_rounds: int, on_step: OnStep
 ) -> Job:
-    """Return what one opening times: the file, and the layers, the first of them as the anchor."""
-    runtime = setting.runtime
-    files = model_files(map(Subject.of_layers, layers), runtime, on_step)
+    """Return what one opening times: the file, and what is timed beside it."""
+    runtime, anchor = setting.runtime, Subject.of_layers(ANCHOR_LAYER)
+    names = [one.subject.name for one in beside]
+    files = model_files([anchor, *(one.subject for one in beside)], runtime, on_step)
     return Job(
         runtime=runtime.name,
         options=runtime.options,
         threads=setting.threads,
         cores=setting.cores,
         plan=Plan(n_rounds=n_rounds, n_warmups=N_WARMUPS, anchor_every=10, visit_ms=VISIT_MS),
-        models={NAME: content} | {str(layer): files[str(layer)] for layer in layers[1:]},
-        anchor=files[str(layers[0])],
+        models={NAME: content} | {name: files[name] for name in names},
+        anchor=files[anchor.name],
     )
 
 

@@ -34,11 +34,13 @@ class LatencyTable:
     """The layers that were measured or modelled on one device, with what is known of it.
 
     `header` holds the `#` lines of the file: version, device, cpu, runtime, threads, dtype, ...
+    `path` is the file that it was read from.
     """
 
     name: str
     header: Mapping[str, str]
     rows: Mapping[Layer, Row]
+    path: Path | None = field(default=None, compare=False)
     _ms: dict[Layer, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -141,7 +143,7 @@ class LatencyTable:
             rows[row.layer] = row
         if not rows:
             raise NasError(f"{path} must have at least one row, but has none. Measure it again.")
-        return cls(name=path.stem, header=file.header, rows=rows)
+        return cls(name=path.stem, header=file.header, rows=rows, path=path)
 
     def save(self, path: str | Path) -> None:
         """Write the CSV file, ms rounded to nanoseconds."""
