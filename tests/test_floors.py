@@ -36,6 +36,7 @@ PLAIN = {
     "nas.errors",
     "nas.export",
     "nas.export.metadata",
+    "nas.export.pace",
     "nas.export.script",
     "nas.export.settings",
     "nas.export.tables",
