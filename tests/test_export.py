@@ -32,7 +32,6 @@ from nas.errors import NasError
 from nas.export.__main__ import main
 from nas.export.agreement import agreement
 from nas.export.exporting import export
-from nas.export.pace import companions_of
 from nas.export.result import Exported
 from nas.export.script import stem_of
 from nas.export.settings import FORMATS, ExportSettings
@@ -40,6 +39,7 @@ from nas.export.subject import Subject, trained, untrained
 from nas.export.timing import NAME, Prediction, time_file
 from nas.latency.__main__ import main as measure
 from nas.latency.check import Check, CheckedNetwork, check_path
+from nas.latency.companions import network_companions
 from nas.latency.devices.contract import Device, Facts
 from nas.latency.devices.local import LocalDevice
 from nas.latency.measure import Setting
@@ -620,7 +620,7 @@ def test_the_pace_is_that_of_the_networks_that_the_table_was_checked_with(
     assert found is not None and found.ms_then == pytest.approx(3.0 / 1.25)
     # The network itself would only say that it is as quick as it is.
     arch = Arch.load("mobilenet_v2")
-    others = companions_of(arch, replace(table, rows=table_of(setting, arch.layers).rows))
+    others = network_companions(arch, replace(table, rows=table_of(setting, arch.layers).rows))
     names = {one.subject.name for one in others}
     assert names == {f"net {Arch.load(one).key()}" for one in THEN if one != "mobilenet_v2"}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import median, stdev
 
 from nas.arch import Arch
-from nas.export.pace import Companion, companions_of, pace
 from nas.export.result import UNKNOWN
+from nas.latency.companions import Companion, network_companions, pace
 from nas.latency.measure import Setting
 from nas.latency.models import model_files
 from nas.latency.readings import measurements
@@ -75,7 +75,7 @@ def time_file(
     facts = setting.facts()
     differences = {} if table is None else _differences(table, setting.conditions(facts))
     known = None if differences else table
-    beside = companions_of(arch, known)
+    beside = network_companions(arch, known)
     n_openings = max(1, min(N_OPENINGS, n_rounds // 2))
     job = _job(content, beside, setting, n_rounds // n_openings, on_step)
     openings = []

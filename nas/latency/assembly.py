@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 from nas.arch import Layer
 from nas.latency.calibrate import Isolated, Timed, calibrate
 from nas.latency.check import Check, CheckedNetwork
+from nas.latency.companions import layer_companions, pace
 from nas.latency.correction import Correction
 from nas.latency.readings import Measurement
 from nas.latency.subjects import Probes, Subject
@@ -14,9 +14,6 @@ from nas.latency.table import LatencyTable, Row
 
 Measurements = Mapping[str, Measurement]
 """What was timed, by the names of the subjects."""
-# Layers that a table has already are timed again beside new ones: they tell how fast the machine is
-# today, compared with the day of the table.
-N_COMPANIONS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,22 +24,10 @@ class Rows:
     correction: Correction | None
 
 
-def companions(known: LatencyTable | None) -> list[Layer]:
-    """Return measured layers of every price, evenly; none where there is no table."""
-    rows = known.rows.values() if known else ()
-    by_price = sorted((row for row in rows if row.source == "measured"), key=lambda row: row.ms)
-    step = max(1, len(by_price) // N_COMPANIONS)
-    return [row.layer for row in by_price[::step]]
-
-
 def today(known: LatencyTable | None, found: Measurements) -> Measurements:
     """Return the measurements at the pace that the machine had when the table was made."""
-    layers = companions(known)
-    if known is None or not layers:
-        return found
-    rows = [known.rows[layer] for layer in layers]
-    pace = median(found[str(row.layer)].ms / (row.isolated_ms or row.ms) for row in rows)
-    return {name: measured.slowed(pace) for name, measured in found.items()}
+    slowness = pace(layer_companions(known), found)
+    return {name: measured.slowed(slowness) for name, measured in found.items()}
 
 
 def assemble(

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Self
 
 from nas.arch import Layer
-from nas.latency.assembly import assemble, check, companions, today
+from nas.latency.assembly import assemble, check, today
 from nas.latency.check import check_path
+from nas.latency.companions import layer_companions
 from nas.latency.device_offsets import devices_header
 from nas.latency.devices.contract import Device, Facts
 from nas.latency.raw_times import check_conditions, raw_times_path
@@ -104,7 +105,11 @@ def measure(
         on_step=on_step,
     )
     timings = session.time(
-        [*map(Subject.of_layers, [*wanted, *companions(known)]), *probes.all],
+        [
+            *map(Subject.of_layers, wanted),
+            *(one.subject for one in layer_companions(known)),
+            *probes.all,
+        ],
     )
     found = today(known, timings.measurements)
     made = assemble(wanted, known, probes, found)
