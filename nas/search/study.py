@@ -54,7 +54,6 @@ class TargetSearch:
     _known: dict[str, Evaluation] = field(default_factory=dict, init=False)
     _jobs: dict[int, "_Asked"] = field(default_factory=dict, init=False)
     _waiting: dict[str, list["_Asked"]] = field(default_factory=dict, init=False)
-    _n_waiting: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         directions = self.target.objective.directions
@@ -129,7 +128,6 @@ class TargetSearch:
                     yield self._finish(asked, self._known[asked.key])
                 elif asked.key in self._waiting:
                     self._waiting[asked.key].append(asked)
-                    self._n_waiting += 1
                 else:
                     self._submit(asked)
             elif self._jobs:
@@ -159,8 +157,11 @@ class TargetSearch:
         return [whole[index] for index in pareto_front(ms, top1)]
 
     def _has_room(self) -> bool:
+        if len(self._jobs) >= self._crew.n:
+            return False
+        n_waiting = sum(map(len, self._waiting.values()))
         n_most = min(self.n_left, 2 * self._crew.n)  # of a space with few networks, all may wait
-        return len(self._jobs) < self._crew.n and len(self._jobs) + self._n_waiting < n_most
+        return len(self._jobs) + n_waiting < n_most
 
     def _ask(self) -> "_Asked":
         started = datetime.now(UTC)
@@ -199,13 +200,11 @@ class TargetSearch:
         evaluation = self._evaluation(asked, ended)
         finished = [self._finish(asked, evaluation, ended)]
         waiting = self._waiting.pop(asked.key)
-        self._n_waiting -= len(waiting)
         if evaluation.is_whole:
             finished += [self._finish(twin, evaluation) for twin in waiting]
         elif waiting:  # it said nothing of the network that the next one could go by
             self._submit(waiting[0])
             self._waiting[asked.key] += waiting[1:]
-            self._n_waiting += len(waiting) - 1
         return finished
 
     def _evaluation(self, asked: "_Asked", ended: Ended) -> Evaluation:
