@@ -35,7 +35,7 @@ SHORT = {
     "recipe.batch_size": 64,
     "recipe.learning_rate": 0.1,
 }
-"""Of `here`: trainings and their recipe, a fifth of one in full each."""
+"""Of `here`: trainings and their recipe, a third of the images of one in full."""
 
 
 def main() -> None:
