@@ -22,6 +22,7 @@ SIZES = {
     "mobilenet_v3_large": 17_832_200_896_512,
     "mobilenet_v3_small": 27_088_846_848,
     "small_images": 13_436_928,
+    "small_images_shared": 110_592,
     "tiny": 73_728,
 }
 N_LAYERS = {
@@ -29,6 +30,7 @@ N_LAYERS = {
     "mobilenet_v3_large": 292,
     "mobilenet_v3_small": 212,
     "small_images": 702,
+    "small_images_shared": 162,
     "tiny": 116,
 }
 FOLDERS = ("conf", "search_spaces", "latency_tables")

@@ -32,13 +32,18 @@ from nas.training.supernet_fit import SupernetTraining
 
 SPACE = SearchSpace.load("tiny")
 RECIPE: dict[str, Any] = {"epochs": 1, "resolution": 8, "width": 0.25, "batch_size": 32}
+OPTIONS: dict[str, Any] = {
+    "recipe": RECIPE,
+    "n_random": 0,
+    "is_bare": False,
+    "n_calibration": 32,
+}
 OUTSIDE = Arch.load("mobilenet_v3_small")
 TABLE = LatencyTable.load("pixel_cpu")
 
 
 def proxy(folder: Path, **options: Any) -> SupernetProxy:
-    settings: dict[str, Any] = {"recipe": RECIPE, "n_random": 0, "n_calibration": 32} | options
-    return SupernetProxy(DATA, folder=folder, **settings)
+    return SupernetProxy(DATA, folder=folder, **OPTIONS | options)
 
 
 def target(name: str, space: SearchSpace = SPACE) -> Target:
@@ -180,9 +185,7 @@ def test_the_file_follows_from_all_that_the_weights_do(tmp_path: Path) -> None:
         proxy(tmp_path, n_random=1),
         proxy(tmp_path, n_random=1, is_bare=True),
         proxy(tmp_path, recipe=RECIPE | {"epochs": 2}),
-        SupernetProxy(
-            replace(DATA, digest="f"), recipe=RECIPE, n_random=0, n_calibration=32, folder=tmp_path
-        ),
+        SupernetProxy(replace(DATA, digest="f"), folder=tmp_path, **OPTIONS),
     ]
     files = [one.file_of(SPACE) for one in ones]
     files.append(ones[0].file_of(SearchSpace.load("mnasnet")))

@@ -45,9 +45,9 @@ class SupernetProxy:
 
     Args:
         data: what is trained on; its test part is never looked at.
-        recipe: a `Recipe`, or some of its fields; each step trains 2 + `n_random` networks.
-        n_random: random networks of a step, beside the largest and the smallest.
-        is_bare: leave out the largest and the smallest.
+        recipe: a `Recipe`, or some of its fields; each step trains some networks on a batch.
+        n_random: random networks of a step.
+        is_bare: these alone; else the largest and the smallest beside them, see `Sandwich`.
         n_calibration: training images for the batch-norm statistics of each network.
         n_validation: validation images that judge a network (None: all).
         spread: percent top-1 by which shared weights are expected to misjudge a network.
@@ -65,8 +65,8 @@ class SupernetProxy:
         data: ImageData | None = None,
         recipe: Recipe | Mapping[str, Any] | None = None,
         *,
-        n_random: int = 2,
-        is_bare: bool = False,
+        n_random: int = 1,
+        is_bare: bool = True,
         n_calibration: int = 512,
         n_validation: int | None = None,
         spread: float = 1.0,
