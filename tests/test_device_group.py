@@ -33,6 +33,7 @@ from nas.latency.device_offsets import devices_header, devices_said
 from nas.latency.devices import adb_shell, cooling
 from nas.latency.devices.contract import Device, Facts, LostDeviceError
 from nas.latency.devices.group import DeviceGroup
+from nas.latency.devices.pieces import Pieces, others_of
 from nas.latency.devices.registry import load_device
 from nas.latency.devices.worker import Worker
 from nas.latency.measure import Setting, measure
@@ -376,23 +377,39 @@ def test_unreachable_devices_are_named_together() -> None:
     )
 
 
-def shared_readings(
-    slower: dict[str, float], costs: dict[str, float], *, seed: int = 0
-) -> list[Reading]:
-    """Return readings of a group by its own division, devices in turns, with noise of 2 %.
+def shared_readings(slower: dict[str, float], costs: dict[str, float]) -> list[Reading]:
+    """Return readings of a group by its own division, devices strictly in turns, with noise of 2 %.
 
     Each device also drifts by a tenth from its first visit to its last.
     """
-    devices = {name: StandIn(costs, pace, wobble=0.02) for name, pace in slower.items()}
+    names = [name for name in costs if name != ANCHOR]
     plan = Plan(n_rounds=14)
-    job = replace(JOB, plan=plan, models={name: b"" for name in costs if name != ANCHOR})
+    pieces = Pieces(((name, number) for name in names for number in plan.rounds), len(slower))
+    devices = [StandIn(costs, pace, wobble=0.02) for pace in slower.values()]
+    at_work = [_pieces_made(pieces, number, device, plan) for number, device in enumerate(devices)]
     counts: Counter[str] = Counter()
     found = []
-    for reading in timed(group(**devices), job):
-        counts[reading.device] += 1
-        warmth = 1 + 0.1 * counts[reading.device] / (len(job.models) * 14 / len(slower))
-        found.append(replace(reading, times_ms=(reading.times_ms[0] * warmth,)))
+    while pieces.left:
+        for device, readings in zip(slower, at_work, strict=True):
+            reading = next(readings, None)
+            if reading is None or not _is_wanted(reading, pieces):
+                continue
+            counts[device] += 1
+            warmth = 1 + 0.1 * counts[device] / (len(names) * plan.n_rounds / len(slower))
+            times_ms = (reading.times_ms[0] * warmth,)
+            found.append(replace(reading, device=device, times_ms=times_ms))
     return found
+
+
+def _pieces_made(pieces: Pieces, number: int, device: StandIn, plan: Plan) -> Iterator[Reading]:
+    while piece := pieces.take(number):
+        job = replace(JOB, plan=plan, models={name: b"" for name, _ in piece})
+        done = others_of(piece, plan.rounds)
+        yield from device.time(job, done=done, start_s=0.0, on_step=ignore)
+
+
+def _is_wanted(reading: Reading, pieces: Pieces) -> bool:
+    return reading.name == ANCHOR or pieces.is_made((reading.name, reading.round))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from nas.latency.measure import Setting, measure, start_afresh
 from nas.latency.modelled import extended, modelled_table
 from nas.latency.raw_times import raw_times_path
 from nas.latency.runner.bench import Job
-from nas.latency.runner.timing import ANCHOR, Plan, Reading, time_rounds
+from nas.latency.runner.timing import ANCHOR, Clock, Plan, Reading, time_rounds
 from nas.latency.runtimes import export
 from nas.latency.runtimes.registry import load_runtime
 from nas.latency.session import ANCHOR_LAYER
@@ -70,9 +70,8 @@ class MadeDevice:
         self.timed += [name for name in job.models if (name, 0) not in done]
         runs = {name: self._run(name) for name in job.models}
         anchor = self._run(str(ANCHOR_LAYER))
-        return time_rounds(
-            runs, anchor, job.plan, seed=0, done=done, start_s=start_s, clock=lambda: self._now_ns
-        )
+        clock = Clock(lambda: self._now_ns, lambda: 0)
+        return time_rounds(runs, anchor, job.plan, seed=0, done=done, start_s=start_s, clock=clock)
 
     def forget(self) -> None:
         pass

@@ -28,6 +28,24 @@ Run = Callable[[], object]
 ANCHOR = "anchor"
 
 
+def count_preemptions() -> int:
+    """Return how often the system took the core from this thread; 0 where it does not say."""
+    if resource is None:
+        return 0
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What tells of a run how many nanoseconds it took, and whether it had the core to itself."""
+
+    ns: Callable[[], int] = time.perf_counter_ns
+    n_preemptions: Callable[[], int] = count_preemptions
+
+
+SYSTEM_CLOCK = Clock()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How often to time: rounds, and in each visit warm-ups and the runs that count.
@@ -78,17 +96,17 @@ def time_rounds(
     seed: int,
     done: Collection[tuple[str, int]] = (),
     start_s: float = 0.0,
-    clock: Callable[[], int] = time.perf_counter_ns,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Iterator[Reading]:
     """Yield a reading a visit, round by round, leaving out the (name, round) pairs `done`.
 
     What is yielded is complete, so a caller may stop at any time and go on later with what it has
-    as `done`, and the last reading's `at_s` as `start_s`. `clock` counts nanoseconds.
+    as `done`, and the last reading's `at_s` as `start_s`.
     """
-    begin = clock()
+    begin = clock.ns()
     for name, number in visits(runs, plan, seed=seed, done=done):
         run = anchor if name == ANCHOR else runs[name]
-        at_s = start_s + (clock() - begin) / 1e9
+        at_s = start_s + (clock.ns() - begin) / 1e9
         times_ms = _visit(run, plan, clock)
         yield Reading(name=name, round=number, at_s=at_s, times_ms=times_ms)
 
@@ -117,30 +135,23 @@ def _with_anchor(names: Collection[str], anchor_every: int) -> Iterator[str]:
         yield name
 
 
-def _visit(run: Run, plan: Plan, clock: Callable[[], int]) -> tuple[float, ...]:
+def _visit(run: Run, plan: Plan, clock: Clock) -> tuple[float, ...]:
     opened = run if isinstance(run, AbstractContextManager) else nullcontext()
     with opened, _no_collection():
-        first = clock()
+        first = clock.ns()
         for _ in range(plan.n_warmups):
             run()
         times_ms: list[float] = []
         disturbed_ms: list[float] = []
         while len(times_ms) < plan.n_runs:
-            n_before, begin = _n_preemptions(), clock()
+            n_before, begin = clock.n_preemptions(), clock.ns()
             run()
-            end, n_after = clock(), _n_preemptions()
+            end, n_after = clock.ns(), clock.n_preemptions()
             kept = times_ms if n_after == n_before else disturbed_ms
             kept.append((end - begin) / 1e6)
             if (end - first) / 1e6 > plan.visit_ms or len(disturbed_ms) > MAX_DISTURBED:
                 break
     return tuple(times_ms) or (min(disturbed_ms),)
-
-
-def _n_preemptions() -> int:
-    """Return how often the system took the core from this thread; 0 where it does not say."""
-    if resource is None:
-        return 0
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
 
 
 @contextmanager
