@@ -1,6 +1,7 @@
 """NetAdapt: each step is the best by brute force, and what is interrupted goes on."""
 
 import csv
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -26,6 +27,7 @@ from nas.errors import NasError
 from nas.latency.__main__ import main as time_layers
 from nas.latency.cost_model import CostModel
 from nas.latency.table import LatencyTable
+from nas.locks import folder_claimed
 from nas.network.build import build
 from nas.network.checkpoint import Checkpoint
 from nas.training.recipe import Recipe
@@ -223,6 +225,16 @@ def test_the_command_writes_what_came_of_it(enter: Enter, tmp_path: Path) -> Non
     page = (tmp_path / "a" / "adaptation.html").read_text()
     assert rows[-1]["what"] in page
     assert f"going on from {len(rows) - 1} steps" in enter(main, *options).stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked there")
+def test_a_folder_that_another_command_writes_is_refused(enter: Enter, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    options = ("arch=mobilenet_v3_large", "+hardware=pixel_cpu", "target_ms=34.5")
+    with folder_claimed(tmp_path / "run"):
+        done = enter(main, *options, "hydra.run.dir=run")
+    assert done.returncode == 2
+    assert "run is being written by another command" in done.stderr
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from conftest import Enter
 from rich.console import Console
 
+from nas.locks import folder_claimed
 from nas.network.checkpoint import Checkpoint
 from nas.text import read_json
 from nas.train.__main__ import main
@@ -169,3 +170,17 @@ def test_seeds_of_one_network_share_a_line() -> None:
     assert first.split() == ["large", *figures, "recipe=notes"]
     assert "small" in second
     assert "71.00 ± 1.73" in second  # the squares of -1, 2, -1 are 6, over two
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked there")
+def test_a_folder_that_another_command_writes_is_refused(
+    enter: Enter, arch: str, tmp_path: Path
+) -> None:
+    words = (arch, *QUICK, "recipe.epochs=1", "hydra.run.dir=run")
+    (tmp_path / "run").mkdir()
+    with folder_claimed(tmp_path / "run"):
+        ended = enter(main, *words)
+        assert ended.returncode == 2
+        assert "run is being written by another command" in ended.stderr
+        assert not (tmp_path / "run/metrics.json").exists()
+    assert enter(main, *words).returncode == 0

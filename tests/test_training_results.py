@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from training_data import SMALL, patterns
 
+from nas import locks
 from nas.errors import NasError
-from nas.training import locks
 from nas.training.recipe import Recipe
 from nas.training.results import FILE, TrainingName, TrainingResult, TrainingResults
 from nas.training.spread import N_USUAL, USUAL_STD, seed_std

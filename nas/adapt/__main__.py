@@ -28,6 +28,7 @@ from nas.commands import choice, command, require_choice, settings
 from nas.errors import NasError
 from nas.latency.cost_model import COST_MODELS, CostModel
 from nas.latency.table import LatencyTable
+from nas.locks import folder_claimed
 from nas.network.checkpoint import Checkpoint
 from nas.paths import find
 from nas.report.adaptation_page import render_adaptation
@@ -50,7 +51,7 @@ def main(cfg: DictConfig) -> None:
     checkpoint = None if options.checkpoint is None else Checkpoint.load(options.checkpoint)
     arch, table = _arch(options, checkpoint), options.chosen_table()
     assert table is not None, "a hardware or a table is chosen"
-    with showing_steps(console, is_timing=options.measure) as on_step:
+    with folder_claimed(folder), showing_steps(console, is_timing=options.measure) as on_step:
         prices = _prices(options, table, folder, on_step)
         check_target(arch, options.target, prices)
         data = read_data(options.data, on_step)

@@ -15,6 +15,7 @@ from nas.arch import Arch
 from nas.data.images import ImageData
 from nas.errors import NasError, shown
 from nas.latency.table import LatencyTable
+from nas.locks import file_locked
 from nas.network.build import Network
 from nas.network.supernet.supernet import Supernet
 from nas.paths import stem_of
@@ -23,7 +24,6 @@ from nas.steps import OnStep
 from nas.text import integer
 from nas.training.batches import Batches, device_named
 from nas.training.conditions import memory_errors, seeded, training_threads
-from nas.training.locks import file_locked
 from nas.training.recipe import Recipe
 from nas.training.required import recipe_of, required_data
 from nas.training.supernet_accuracy import SharedAccuracy

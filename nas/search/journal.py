@@ -13,13 +13,9 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, create_trial
 
 from nas.errors import NasError, shown
+from nas.locks import claimed
 from nas.objective import Direction
 from nas.search.storage import FINISHED
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two searches in one folder are not noticed
-    fcntl = None  # type: ignore[assignment]
 
 
 class _Written(BaseJournalBackend):
@@ -67,15 +63,12 @@ class _Lines(_Written):
 
 def _open_alone(path: Path) -> IO[bytes]:
     file = path.open("ab")
-    if fcntl:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise NasError(
-                f"{path} is being written by another search. Wait for it, or choose another "
-                "hydra.run.dir=."
-            ) from error
+    if not claimed(file.fileno()):
+        file.close()
+        raise NasError(
+            f"{path} is being written by another search. Wait for it, or choose another "
+            "hydra.run.dir=."
+        )
     _cut_torn_line(path)
     return file
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nas.cost import count_macs
 from nas.errors import NasError
 from nas.latency.hardware_tables import chosen_table
+from nas.locks import folder_claimed
 from nas.paths import names
 from nas.train.jobs import arch_of, job_of, place_of
 from nas.train.settings import TrainSettings
@@ -79,10 +81,12 @@ def train(training: Training, watching: Watching) -> dict[str, Any]:
     """Train, and return what metrics.json then holds.
 
     Raises:
-        NasError: as `nas.training.full.launch.run_training` does.
+        NasError: another command is at the folder, or as
+            `nas.training.full.launch.run_training` says.
     """
     job = training.job
-    metrics = run_training(training.fabric, job, watching)
+    with folder_claimed(job.folder.path) if is_first() else nullcontext():
+        metrics = run_training(training.fabric, job, watching)
     more = {
         "macs": None if job.arch is None else count_macs(job.arch),
         "table_ms": training.table_ms,

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from nas.arch import Arch, Layer
 from nas.errors import NasError
+from nas.locks import file_locked, locked
 from nas.text import is_number, mapping, parse_json
-from nas.training.locks import file_locked, locked
 
 FILE = "results.jsonl"
 MAX_BYTES = 2**29

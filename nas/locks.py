@@ -5,10 +5,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nas.errors import NasError
+
 try:
     import fcntl
-except ImportError:  # Windows, where two processes may train the same network at the same time
+except ImportError:  # Windows, where two processes at one file or folder are not noticed
     fcntl = None  # type: ignore[assignment]
+
+
+def claimed(descriptor: int) -> bool:
+    """Take the lock of an open file until that is closed; tell whether it could be had.
+
+    It cannot while another process has it. Some file systems of networks know no locks: there
+    nobody has it.
+    """
+    if fcntl:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
+@contextmanager
+def folder_claimed(path: Path) -> Iterator[None]:
+    """Keep a run folder from other commands.
+
+    Raises:
+        NasError: another command has it.
+    """
+    if not fcntl:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if not claimed(descriptor):
+            raise NasError(
+                f"{path} is being written by another command. Wait for it, or choose another "
+                "hydra.run.dir=."
+            )
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
