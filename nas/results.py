@@ -69,6 +69,19 @@ def make_run_folder(path: Path, inner: str = ".") -> None:
         ) from error
 
 
+def first_difference(before: Any, now: Any) -> tuple[str, str]:
+    """Return what differs: of two mappings the first entry that does, down to the innermost."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return str(before), str(now)
+    entries = (
+        (key, (key in before, before.get(key)), (key in now, now.get(key)))
+        for key in sorted({*before, *now}, key=str)
+    )
+    name = next(key for key, one, other in entries if one != other)
+    was, is_now = first_difference(before.get(name), now.get(name))
+    return f"{name} {was}", f"{name} {is_now}"
+
+
 class RunFolder:
     """Names and writes the files of one run; a folder that exists is continued."""
 
@@ -97,8 +110,9 @@ class RunFolder:
             before = mapping(content.get("search"), f"search of {self.environment}")
             for name, value in identity.items():
                 if before.get(name) != value:
+                    was, now = first_difference(before.get(name), value)
                     raise NasError(
-                        f"{self.path} holds a search with {name} {before.get(name)}, not {value}. "
+                        f"{self.path} holds a search with {name} {was}, not {now}. "
                         "Give the same options to continue it, or another hydra.run.dir=."
                     )
         elif self.journal.exists() and self.journal.stat().st_size:

@@ -20,7 +20,14 @@ from nas.candidate import Candidate
 from nas.cost import count_macs
 from nas.errors import NasError
 from nas.paths import PACKAGE
-from nas.results import COMPARISON_COLUMNS, TRIAL_COLUMNS, RunFolder, environment, file_hash
+from nas.results import (
+    COMPARISON_COLUMNS,
+    TRIAL_COLUMNS,
+    RunFolder,
+    environment,
+    file_hash,
+    first_difference,
+)
 from nas.space import SearchSpace
 
 IDENTITY = {"seed": 0, "table": "pixel_cpu", "targets_ms": {"large": 1.5}}
@@ -125,6 +132,23 @@ def test_another_search_is_refused(folder: RunFolder, name: str, value: object) 
     folder.write_environment(IDENTITY, FACTS)
     with pytest.raises(NasError, match=rf"holds a search with {name} .*not .*hydra\.run\.dir="):
         folder.check_same_search({**IDENTITY, name: value})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (1, 2, ("1", "2")),
+        ({"a": 1, "b": 2}, {"a": 1, "b": 3}, ("b 2", "b 3")),
+        ({"a": {"x": 1, "y": [1]}}, {"a": {"x": 1, "y": [2]}}, ("a y [1]", "a y [2]")),
+        ({"a": {"x": 1}}, {"a": None}, ("a {'x': 1}", "a None")),
+        ({"a": 1}, {}, ("a 1", "a None")),
+        ({"a": None}, {}, ("a None", "a None")),
+    ],
+)
+def test_the_first_difference_is_told_down_to_the_innermost(
+    before: object, now: object, told: tuple[str, str]
+) -> None:
+    assert first_difference(before, now) == told
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NasError
-from nas.results import environment, make_run_folder
+from nas.results import environment, first_difference, make_run_folder
 from nas.text import mapping, read_json, write_text
 from nas.training.full.watching import EpochRow
 
@@ -44,7 +44,7 @@ class TrainingFolder:
             before = mapping(content.get("training"), f"training of {self.environment}")
             for name in sorted({*before, *identity}):
                 if before.get(name) != identity.get(name):
-                    was, now = _difference(before.get(name), identity.get(name))
+                    was, now = first_difference(before.get(name), identity.get(name))
                     raise NasError(
                         f"{self.path} holds a training with {name} {was}, not {now}. Give the same "
                         "options to continue it, or another hydra.run.dir=."
@@ -72,11 +72,3 @@ class TrainingFolder:
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write metrics.json, the end of the training."""
         write_text(self.metrics, json.dumps(metrics, indent=2) + "\n")
-
-
-def _difference(before: Any, now: Any) -> tuple[str, str]:
-    """Return what differs; of two mappings only the first entry that does."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        name = next(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
-        return f"{name} {before.get(name)}", f"{name} {now.get(name)}"
-    return str(before), str(now)
