@@ -73,13 +73,15 @@ def first_difference(before: Any, now: Any) -> tuple[str, str]:
     """Return what differs: of two mappings the first entry that does, down to the innermost."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return str(before), str(now)
-    entries = (
-        (key, (key in before, before.get(key)), (key in now, now.get(key)))
-        for key in sorted({*before, *now}, key=str)
-    )
-    name = next(key for key, one, other in entries if one != other)
-    was, is_now = first_difference(before.get(name), now.get(name))
-    return f"{name} {was}", f"{name} {is_now}"
+    for name in sorted({*before, *now}, key=str):
+        if name not in now:
+            return f"{name} {before[name]}", f"without {name}"
+        if name not in before:
+            return f"without {name}", f"{name} {now[name]}"
+        if before[name] != now[name]:
+            was, is_now = first_difference(before[name], now[name])
+            return f"{name} {was}", f"{name} {is_now}"
+    raise ValueError("the two must differ")
 
 
 class RunFolder:

@@ -141,8 +141,8 @@ def test_another_search_is_refused(folder: RunFolder, name: str, value: object) 
         ({"a": 1, "b": 2}, {"a": 1, "b": 3}, ("b 2", "b 3")),
         ({"a": {"x": 1, "y": [1]}}, {"a": {"x": 1, "y": [2]}}, ("a y [1]", "a y [2]")),
         ({"a": {"x": 1}}, {"a": None}, ("a {'x': 1}", "a None")),
-        ({"a": 1}, {}, ("a 1", "a None")),
-        ({"a": None}, {}, ("a None", "a None")),
+        ({"a": 1}, {}, ("a 1", "without a")),
+        ({}, {"a": None}, ("without a", "a None")),
     ],
 )
 def test_the_first_difference_is_told_down_to_the_innermost(
