@@ -108,6 +108,7 @@ def test_the_smallest_network_has_nothing_left_to_cut() -> None:
 
 
 @pytest.mark.parametrize("arch", NETWORKS, ids=lambda arch: arch.key())
+@pytest.mark.slow
 def test_channels_that_say_nothing_are_the_ones_that_go(arch: Arch) -> None:
     """A network in which some channels are dead computes the same without them."""
     checkpoint = checkpoint_of(arch)

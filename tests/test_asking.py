@@ -176,6 +176,7 @@ def bytes_a_trial(storage: BaseStorage) -> float:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_finished_trials_take_few_bytes() -> None:
     assert bytes_a_trial(ours()) < 250 < 0.2 * bytes_a_trial(InMemoryStorage())
 

@@ -63,6 +63,7 @@ def _errors(rows: dict[Layer, float], device: MadeDevice, subjects: list[Subject
     ]
 
 
+@pytest.mark.slow
 def test_a_device_that_follows_the_model_is_found_exactly(probes: Probes) -> None:
     device = MadeDevice()
     found = calibrate(device.priors(), device.timed(probes))

@@ -226,6 +226,7 @@ def test_peak_memory_of_baselines_as_simulated(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
+@pytest.mark.slow
 def test_peak_memory_of_random_networks_as_simulated(name: str) -> None:
     for seed in range(3):
         arch = SearchSpace.load(name).random(seed)

@@ -127,6 +127,7 @@ def test_a_larger_layer_of_a_space_or_baseline_is_never_cheaper(device: str) -> 
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.slow
 def test_a_larger_block_next_to_a_timed_one_is_never_cheaper(device: str) -> None:
     rng, model = np.random.default_rng(2), load(device)
     columns = ("size", "in_channels", "mid_channels", "out_channels", "kernel", "se")

@@ -54,6 +54,7 @@ def test_head_by_hand(size: tuple[int, int]) -> None:
     torch.testing.assert_close(head([low, high]), head.high(enlarged) + head.low(low))
 
 
+@pytest.mark.slow
 def test_torchvision_counts_the_same() -> None:
     # torchvision's LRASPP_MobileNet_V3_Large_Weights: num_params 3221538, _ops 2.086 at 520 px;
     # its gate has no biases, and it enlarges before it tells its 21 classes.

@@ -159,6 +159,7 @@ def test_size_of_a_deep_space_is_exact(tmp_path: Path) -> None:
     assert space.size == 600 - 30 + 1
 
 
+@pytest.mark.slow
 def test_size_of_a_wide_space_is_exact(tmp_path: Path) -> None:
     stage = {
         "depth": [1, 2, 3, 4],
@@ -193,6 +194,7 @@ def test_random_is_reproducible(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
+@pytest.mark.slow
 def test_random_reaches_every_value(name: str) -> None:
     space = SearchSpace.load(name)
     rng = np.random.default_rng(0)

@@ -79,6 +79,7 @@ def test_shared_and_extracted_networks_agree(name: str) -> None:
         check_equal(supernet_of(space), space.random(seed))
 
 
+@pytest.mark.slow
 def test_they_agree_where_everything_is_a_choice(everything: SearchSpace) -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):

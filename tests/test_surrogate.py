@@ -278,6 +278,7 @@ def merits_of(surrogate: Surrogate, genomes: list[Genome]) -> Array:
     return means - doubts
 
 
+@pytest.mark.slow
 def test_short_attack_is_inside_of_the_fitted_range_or_doubted(surrogate: Surrogate) -> None:
     winner = attack(surrogate, 3_000, seed=0)
     means, doubts = surrogate.predict([winner])
