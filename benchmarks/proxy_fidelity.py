@@ -45,7 +45,7 @@ N_TEST = 1000
 SHARED = {"n_images": 30_000, "epochs": 5, "batch_size": 64, "learning_rate": 0.2}
 """How each network is trained alone beside the supernet of fixed widths.
 
-At a rate of 0.05, four networks of a space alike lost 2 points.
+At a rate of 0.05, four networks of a similar space lost 2 points.
 """
 Rows = NDArray[np.intp]
 

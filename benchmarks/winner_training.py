@@ -11,9 +11,9 @@
 Each network is trained by one recipe from each seed; printed are the test accuracies, their mean
 and spread, and by how much the winner is ahead, seed by seed. The rate and the images as they are
 were chosen on V3-Small alone, by its validation accuracy: shifted images cost a training this short
-2.5 points. With the defaults, Fashion-MNIST, that is 18 trainings in full and 64 short ones, five
-hours of one core; stopped, the same command goes on. `here` wants a machine that does nothing else
-while it measures.
+2.5 points. With the defaults, Fashion-MNIST, that is 18 trainings in full and 64 short ones, about
+four hours of one core; stopped, the same command goes on. `here` wants a machine that does nothing
+else while it measures.
 """
 
 import argparse

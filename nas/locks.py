@@ -1,4 +1,4 @@
-"""Locks of files between processes; the system ends them with the process, however that ends."""
+"""Locks of files and folders between processes; the system ends each with its process."""
 
 import os
 from collections.abc import Iterator
@@ -22,10 +22,8 @@ def claimed(descriptor: int) -> bool:
     if fcntl:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        except OSError as error:
+            return not isinstance(error, BlockingIOError)
     return True
 
 
@@ -36,7 +34,7 @@ def folder_claimed(path: Path) -> Iterator[None]:
     Raises:
         NasError: another command has it.
     """
-    if not fcntl:
+    if not fcntl:  # nor can a folder be opened there
         yield
         return
     descriptor = os.open(path, os.O_RDONLY)
